@@ -1,0 +1,1 @@
+"""What every sub-app asks of a database: columns, single statements, and its clock."""

@@ -1,0 +1,97 @@
+"""What a transport is, and which one is in use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from django_qstash.conf import settings
+from django_qstash.exceptions import ImproperlyConfigured, PublishError
+
+if TYPE_CHECKING:
+    from django_qstash.wire.envelope import Envelope, Receipt
+
+
+class Transport(Protocol):
+    """Carries envelopes to QStash. One instance serves all threads of a process."""
+
+    def publish(self, envelope: Envelope) -> Receipt:
+        """Hand one message to QStash. Raises :class:`PublishError`."""
+        ...
+
+    def batch(self, envelopes: Sequence[Envelope]) -> list[Receipt | PublishError]:
+        """Hand many over in one request; an item that QStash refused is a PublishError *value*.
+
+        Raises :class:`PublishError` when the request as a whole came to nothing.
+        """
+        ...
+
+    def cancel(self, message_id: str) -> bool:
+        """Withdraw a message; false if QStash does not have it any more. Raises PublishError."""
+        ...
+
+    def prepare_queue(self, name: str, parallelism: int) -> None:
+        """Have QStash deliver so many messages of a FIFO queue at once. Raises PublishError."""
+        ...
+
+    def schedule(self, envelope: Envelope) -> str:
+        """Make the schedule that the envelope's options name, or replace it; its id.
+
+        Raises :class:`PublishError`.
+        """
+        ...
+
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        """Any other call of QStash's API; the decoded JSON answer. Raises PublishError."""
+        ...
+
+
+_transport: tuple[str, Transport] | None = None
+#: Two threads that publish first at the same time must not get a transport each.
+_making = threading.RLock()
+
+
+def get_transport() -> Transport:
+    """The instance of ``DJANGO_QSTASH_TRANSPORT``, made at first use.
+
+    Raises :class:`ImproperlyConfigured` when the setting names no class.
+    """
+    global _transport
+    path = settings.DJANGO_QSTASH_TRANSPORT
+    found = _transport
+    if found is None or found[0] != path:
+        with _making:
+            found = _transport
+            if found is None or found[0] != path:
+                found = _transport = (path, _load(path)())
+    return found[1]
+
+
+def _load(path: str) -> type[Transport]:
+    try:
+        named = import_string(path)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"{_name(path)} cannot be imported: {error}.") from error
+    if not isinstance(named, type):
+        raise ImproperlyConfigured(f"{_name(path)} is no class.")
+    return named
+
+
+def _name(path: str) -> str:
+    return f"DJANGO_QSTASH_TRANSPORT={path!r}"
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    global _transport
+    if setting == "DJANGO_QSTASH_TRANSPORT" and _transport is not None:
+        close = getattr(_transport[1], "close", None)
+        _transport = None
+        if close is not None:
+            close()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_qstash.transport.forget")
