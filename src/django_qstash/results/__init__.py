@@ -1,0 +1,1 @@
+"""What became of every task, kept in the database: the app ``django_qstash.results``."""

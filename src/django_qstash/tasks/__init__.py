@@ -1,0 +1,1 @@
+"""Celery's words: tasks, how they are sent, received, run, and what became of them."""

@@ -1,0 +1,78 @@
+"""``cron=`` on a task: when it runs by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django_qstash.exceptions import CronError, OptionError
+from django_qstash.wire.cron import Cron
+
+
+@dataclass(frozen=True, slots=True)
+class CronTrigger:
+    """One time at which a task or a workflow runs by itself: ``@shared_task(cron=[…])``.
+
+    ``timezone`` is where the expression holds, by default UTC. ``input`` is what it gets: a mapping
+    is keyword arguments of a task, a list its arguments, anything else its only argument; a
+    workflow gets it as its input. ``id`` tells several triggers of one task apart; without one,
+    their place in the list does. Raises :class:`CronError`.
+    """
+
+    expression: str
+    timezone: str | None = None
+    input: Any = None
+    id: str | None = None
+
+    def __post_init__(self) -> None:
+        Cron.parse(self.expression, self.timezone or "")
+
+    def arguments(self, *, single: bool = False) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments; ``single``: the input is one value, as a workflow's."""
+        if self.input is None:
+            return [], {}
+        if not single and isinstance(self.input, Mapping):
+            return [], dict(self.input)
+        if not single and isinstance(self.input, (list, tuple)):
+            return list(self.input), {}
+        return [self.input], {}
+
+
+def triggers(cron: Any, timezone: str | None = None) -> list[CronTrigger]:
+    """What the option ``cron`` says: an expression, a :class:`CronTrigger`, or a list of these.
+
+    ``timezone`` is for those that name none. Raises :class:`CronError` for an expression that
+    QStash would refuse, :class:`OptionError` for what is none, and for an id that is there twice.
+    """
+    if cron is None:
+        return []
+    found: list[CronTrigger] = []
+    for each in cron if isinstance(cron, (list, tuple)) else [cron]:
+        if isinstance(each, str):
+            found.append(CronTrigger(each, None if "TZ=" in each else timezone))
+        elif isinstance(each, CronTrigger):
+            zone = each.timezone or (None if "TZ=" in each.expression else timezone)
+            found.append(CronTrigger(each.expression, zone, each.input, each.id))
+        else:
+            raise OptionError(
+                f"cron={each!r}: write an expression such as '0 9 * * mon-fri', a CronTrigger, or "
+                "a list of these. A crontab belongs into beat_schedule."
+            )
+    ids = [each.id for each in found if each.id is not None]
+    if len(ids) != len(set(ids)):
+        raise OptionError("Two CronTriggers have one id; give each another.")
+    return found
+
+
+def check(name: str, cron: Any, timezone: str | None) -> None:
+    """Raise what :func:`triggers` does, naming the task, and for a time zone with no cron."""
+    if cron is None and timezone is not None:
+        raise OptionError(f"{name}: timezone={timezone!r} without cron= has nothing to hold for.")
+    try:
+        triggers(cron, timezone)
+    except CronError as error:
+        reason = f"cron of {name}: {error.reason}"
+        raise CronError(reason, error.text, error.position) from None
+    except OptionError as error:
+        raise OptionError(f"{name}: {error}") from None

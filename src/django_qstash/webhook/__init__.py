@@ -1,0 +1,1 @@
+"""The only door in: every delivery of QStash comes through here."""
