@@ -1,0 +1,7 @@
+"""Celery: ``celery.apps``. It has no place here, and importing it says why."""
+
+from __future__ import annotations
+
+from django_qstash.application.absent import refuse_module
+
+refuse_module("apps")

@@ -1,0 +1,1 @@
+"""Celery: ``celery.contrib.django``."""

@@ -1,0 +1,1 @@
+"""What a site may add: nothing below knows of it."""

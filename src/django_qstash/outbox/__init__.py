@@ -1,0 +1,1 @@
+"""Letters that are part of a transaction, or that QStash could not take yet."""

@@ -1,0 +1,348 @@
+"""QStash inside a test: it takes messages, keeps them, and delivers them when it is told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+from django.test import override_settings
+
+from django_qstash import clock, messages
+from django_qstash.conf import settings
+from django_qstash.devserver.faults import Knobs
+from django_qstash.devserver.keys import Keys
+from django_qstash.devserver.message import FINAL, Answer, Attempt
+from django_qstash.devserver.state import State
+from django_qstash.exceptions import MessageError
+from django_qstash.messages import TaskMessage
+from django_qstash.tasks.outbox import AfterCommit, get_outbox, in_transaction
+from django_qstash.testing import door
+from django_qstash.testing.crash import Crash, Fuse
+from django_qstash.testing.sent import SentTask
+from django_qstash.testing.transport import SandboxTransport, open_sandboxes
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from django_qstash.wire.envelope import Envelope, Receipt
+
+TRANSPORT = f"{SandboxTransport.__module__}.{SandboxTransport.__qualname__}"
+#: For what a project leaves unset.
+DEFAULTS = {
+    "QSTASH_TOKEN": "a token for tests",
+    "QSTASH_CURRENT_SIGNING_KEY": "sig_for_this_test_and_for_it_alone",
+    "QSTASH_NEXT_SIGNING_KEY": "sig_for_the_next_test_and_for_none",
+    "DJANGO_QSTASH_DOMAIN": "https://testserver",
+}
+#: The clock moves from one due time to the next; so often in vain means that nothing will come.
+IN_VAIN = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """One delivery, and what came of it."""
+
+    message_id: str
+    url: str
+    #: The HTTP status of the answer; 0 where the process died.
+    status: int
+    body: bytes
+    retried: int
+    crashed: bool = False
+    #: The steps at which it could have died: :class:`Crash`.
+    steps: int = 0
+
+
+class VirtualTime(clock.VirtualClock):
+    """Stands still; who sleeps gets delivered what becomes due meanwhile."""
+
+    def __init__(self, start: float, sandbox: QStashSandbox) -> None:
+        super().__init__(start)
+        self._sandbox = sandbox
+
+    def sleep(self, seconds: float) -> None:
+        self._sandbox.advance(seconds)
+
+
+class QStashSandbox:
+    """A context manager: inside it, whatever is published comes here and nothing leaves the test.
+
+    It is the embedded server's machine without its sockets: retries, delays, deduplication, FIFO
+    queues, schedules and the dead letter queue are QStash's, and each delivery is a signed request
+    to this site's own URLs through Django's test client, in this thread, so that it works inside a
+    ``TestCase``. Time stands still until a test moves it: by :meth:`advance`, by
+    :meth:`deliver_all`, or by ``AsyncResult.get``, which has delivered what becomes due while it
+    waits.
+
+    ``deliver="at once"`` delivers within the call that publishes, as if there were no way between.
+    ``faults`` are the knobs of the embedded server, such as ``{"duplicate": 1.0}``. Settings that
+    the project leaves unset get values for the test, and ``DJANGO_QSTASH_ALWAYS_EAGER`` is off.
+    """
+
+    def __init__(
+        self, *, deliver: str = "when told", faults: Mapping[str, Any] | None = None
+    ) -> None:
+        if deliver not in ("when told", "at once"):
+            raise ValueError(f"deliver={deliver!r} is neither 'when told' nor 'at once'.")
+        self.at_once = deliver == "at once"
+        #: Publishing fails while this is true, as when QStash cannot be reached.
+        self.is_down = False
+        #: Every delivery so far.
+        self.deliveries: list[Delivered] = []
+        #: What was published for other addresses than this site's, and answered with 200.
+        self.outside: list[Attempt] = []
+        self.lock = threading.RLock()
+        self._faults = dict(faults or {})
+        self._noted: list[tuple[Envelope, Receipt]] = []
+        self._open: ExitStack | None = None
+        self._depth = 0
+        self._fuse: Fuse | None = None
+        #: The letters of which a delivery has died on purpose.
+        self._died: set[Any] = set()
+
+    # --- in and out -----------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Take over publishing and the clock. Raises ``RuntimeError`` if it was started before."""
+        if self._open is not None:
+            raise RuntimeError("This QStashSandbox is open already; make another one.")
+        with ExitStack() as stack:
+            self.clock = VirtualTime(clock.time(), self)
+            unset = {name: value for name, value in DEFAULTS.items() if not getattr(settings, name)}
+            stack.enter_context(clock.use(self.clock))
+            stack.enter_context(
+                override_settings(
+                    **unset,
+                    DJANGO_QSTASH_TRANSPORT=TRANSPORT,
+                    DJANGO_QSTASH_ALWAYS_EAGER=False,
+                )
+            )
+            keys = Keys(
+                settings.QSTASH_TOKEN,
+                settings.QSTASH_CURRENT_SIGNING_KEY,
+                settings.QSTASH_NEXT_SIGNING_KEY,
+            )
+            self.state = State(clock=self.clock, keys=keys)
+            self.faults(**self._faults)
+            open_sandboxes.append(self)
+            stack.callback(open_sandboxes.remove, self)
+            self._open = stack.pop_all()
+
+    def stop(self) -> None:
+        """Give publishing and the clock back; messages that wait are gone."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            opened.close()
+
+    def faults(self, **knobs: Any) -> None:
+        """Turn the embedded server's knobs: ``duplicate``, ``drop_ack``, ``refuse`` and the like.
+
+        Those left out are off. Raises ``ValueError`` for what is no knob, or no chance.
+        """
+        self.state.machine.faults.turn(Knobs.of(knobs))
+
+    # --- what was sent --------------------------------------------------------------------------
+
+    @property
+    def sent(self) -> list[SentTask]:
+        """The messages of tasks so far, in their order: those of calls, chains and retries.
+
+        Inside a ``TestCase``, what waits for a commit that never comes counts as committed, unless
+        an ``atomic()`` block of the project's own is open.
+        """
+        self._commit()
+        found = []
+        for envelope, receipt in self._noted:
+            message = _letter(envelope.body)
+            # Copies of the same letter, for later, are QStash's business.
+            if message is not None and not (receipt.deduplicated or message.p or message.life):
+                found.append(SentTask(message, envelope, receipt.message_id))
+        return found
+
+    def sent_to(self, task: Any) -> list[SentTask]:
+        """The messages of one task, given itself or by its name."""
+        name = _name(task)
+        return [each for each in self.sent if each.name == name]
+
+    def assert_sent(self, task: Any, *args: Any, **kwargs: Any) -> SentTask:
+        """The last message of ``task``, with these arguments if any are given.
+
+        Raises ``AssertionError`` that says what was sent instead.
+        """
+        sent = self.sent
+        name = _name(task)
+        for each in reversed(sent):
+            if each.fits(name, args, kwargs):
+                return each
+        wanted = f"{name} was not sent" + (" with these arguments" if args or kwargs else "")
+        told = "; ".join(map(str, sent)) or "nothing"
+        raise AssertionError(f"{wanted}. Sent was: {told}.")
+
+    def assert_not_sent(self, task: Any, *args: Any, **kwargs: Any) -> None:
+        """Raises ``AssertionError`` if ``task`` was sent, with these arguments if any are given."""
+        name = _name(task)
+        found = [str(each) for each in self.sent if each.fits(name, args, kwargs)]
+        if found:
+            raise AssertionError(f"It was sent: {'; '.join(found)}.")
+
+    def assert_nothing_sent(self) -> None:
+        """Raises ``AssertionError`` if anything was."""
+        if sent := self.sent:
+            raise AssertionError(f"Something was sent: {'; '.join(map(str, sent))}.")
+
+    @property
+    def failed(self) -> list[SentTask]:
+        """The messages in QStash's dead letter queue."""
+        dead = {entry.message.id for entry in self.state.machine.dead}
+        return [each for each in self.sent if each.message_id in dead]
+
+    # --- deliveries -----------------------------------------------------------------------------
+
+    def deliver_all(self, *, copies: int = 1, crash_at: int | None = None) -> list[Delivered]:
+        """Deliver until nothing is left: what is sent meanwhile, retries and delayed messages too.
+
+        The clock moves on to whatever is due next. Each message is delivered ``copies`` times, as
+        QStash may. With ``crash_at`` the first delivery of each letter dies at that step, if it
+        takes so many, and QStash delivers it again: :class:`Crash`. Returns the deliveries.
+        """
+        self._commit()
+        before = len(self.deliveries)
+        vain = 0
+        while self._unfinished() and vain < IN_VAIN:
+            vain = 0 if self._deliver_due(copies, crash_at) else vain + 1
+            self._commit()
+            due = self.state.machine.next_due()
+            if due is not None and self._unfinished():
+                self.clock.advance(max(0.0, due - self.clock.time()))
+        if self.state.machine.faults.knobs.duplicate:
+            # The second of two deliveries comes up to a second later.
+            self.clock.advance(1)
+            self._deliver_due(copies, None)
+        return self.deliveries[before:]
+
+    def deliver_due(self, *, copies: int = 1, crash_at: int | None = None) -> list[Delivered]:
+        """Deliver what is due now, and what that sends; the clock stands still."""
+        self._commit()
+        before = len(self.deliveries)
+        while self._deliver_due(copies, crash_at):
+            self._commit()
+        return self.deliveries[before:]
+
+    def advance(self, seconds: float) -> list[Delivered]:
+        """Move the clock on, and deliver what becomes due at its time, schedules included."""
+        before = len(self.deliveries)
+        end = self.clock.time() + seconds
+        self.deliver_due()
+        while (due := self.state.machine.next_due()) is not None and due <= end:
+            self.clock.advance(max(0.0, due - self.clock.time()))
+            self.deliver_due()
+        self.clock.advance(max(0.0, end - self.clock.time()))
+        return self.deliveries[before:]
+
+    def _unfinished(self) -> bool:
+        return any(count for state, count in self.state.machine.tally.items() if state not in FINAL)
+
+    def _deliver_due(self, copies: int, crash_at: int | None) -> bool:
+        """True if anything was delivered."""
+        with self.lock:
+            attempts = self.state.machine.due()
+        for attempt in attempts:
+            letter = _identity(attempt.message.spec.body)
+            answer = self._deliver(attempt, None if letter in self._died else crash_at)
+            if crash_at is not None:
+                self._died.add(letter)
+            for _ in range(copies - 1):
+                self._deliver(attempt, None)
+            with self.lock:
+                self.state.machine.finish(attempt, answer)
+        return bool(attempts)
+
+    def _deliver(self, attempt: Attempt, crash_at: int | None) -> Answer:
+        message = attempt.message
+        if not door.is_ours(message.url):
+            self.outside.append(attempt)
+            return Answer(status=200)
+        fuse, outer = Fuse(crash_at), self._fuse
+        self._fuse, self._depth = fuse, self._depth + 1
+        crashed = False
+        try:
+            with fuse.watching():
+                answer = door.knock(attempt, self.state.keys)
+                fuse.step()
+        except Crash as crash:
+            answer, crashed = Answer(status=0, error=f"the process died {crash}"), True
+        finally:
+            self._fuse, self._depth = outer, self._depth - 1
+        self.deliveries.append(
+            Delivered(
+                message.id,
+                message.url,
+                answer.status,
+                answer.body,
+                attempt.retried,
+                crashed,
+                fuse.steps,
+            )
+        )
+        return answer
+
+    # --- what the transport tells ---------------------------------------------------------------
+
+    @contextmanager
+    def publishing(self) -> Iterator[None]:
+        """Around each publish: a delivery may die before and after it."""
+        if self._fuse is not None:
+            self._fuse.step()
+        yield
+        if self._fuse is not None:
+            self._fuse.step()
+        elif self.at_once:
+            self.deliver_due()
+
+    def note(self, envelope: Envelope, receipt: Receipt) -> None:
+        """Remember what was published."""
+        with self.lock:
+            self._noted.append((envelope, receipt))
+
+    def _commit(self) -> None:
+        """Have done what waits for a commit that Django's TestCase never makes."""
+        for connection in connections.all(initialized_only=True):
+            if not connection.in_atomic_block or in_transaction(connection.alias):
+                continue
+            for _, call, *_ in list(connection.run_on_commit):
+                if isinstance(call, AfterCommit):
+                    call()
+        if self._depth == 0 and not self.is_down and (outbox := get_outbox()) is not None:
+            outbox.sweep()
+
+
+def _letter(body: bytes) -> TaskMessage | None:
+    """The letter of a task; ``None`` for anything else that may be published."""
+    try:
+        letter = messages.decode(body)
+        if messages.kind_of(letter) == TaskMessage.kind:
+            return TaskMessage.from_dict(letter)
+    except MessageError:
+        pass
+    return None
+
+
+def _identity(body: bytes) -> Any:
+    """What is equal in all copies of a letter."""
+    message = _letter(body)
+    return body if message is None else (message.id, message.run, message.retries)
+
+
+def _name(task: Any) -> str:
+    return task if isinstance(task, str) else str(task.name)
