@@ -1,0 +1,283 @@
+"""A run's letter arrives: claim, replay, go on, put down or end. Section E of the protocol."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import DatabaseError
+from django.db.models import F
+
+from django_qstash import clock
+from django_qstash.conf import settings
+from django_qstash.exceptions import (
+    EncodeError,
+    LeaseLost,
+    PublishError,
+    RunTimeout,
+    Suspend,
+    UnknownWorkflowError,
+    WorkerLostError,
+)
+from django_qstash.messages import WorkflowMessage
+from django_qstash.sql.clock import DatabaseClock
+from django_qstash.tasks import send
+from django_qstash.tasks.options import is_fifo
+from django_qstash.tasks.receive import MARGIN
+from django_qstash.tasks.renewal import kept
+from django_qstash.tasks.transient import is_transient
+from django_qstash.wire.delivery import Delivery, Reply
+from django_qstash.workflows import (
+    branches,
+    calling,
+    children,
+    ending,
+    errands,
+    events,
+    functions,
+    letters,
+    observe,
+    records,
+    rows,
+    sweep,
+    waiting,
+)
+from django_qstash.workflows.context import Context, RunInfo
+from django_qstash.workflows.definition import Workflow, find_workflow
+from django_qstash.workflows.history import Kind
+from django_qstash.workflows.models import FINAL, RunStatus, WorkflowRun
+from django_qstash.workflows.replay import Ended, replay
+from django_qstash.workflows.turn import DeadlinePassed, Performer, Stop, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django_qstash.workflows.asks import Host
+    from django_qstash.workflows.rows import Hold
+
+logger = logging.getLogger("django_qstash.workflows")
+
+PERFORMERS: dict[str, Performer] = {
+    Kind.RUN: functions.perform,
+    Kind.VALUE: functions.perform,
+    Kind.VERSION: functions.perform,
+    Kind.SLEEP: waiting.sleep,
+    Kind.SIGNAL: waiting.signal,
+    Kind.EVENT: waiting.event,
+    Kind.START: children.start,
+    Kind.CHILD: children.run,
+    Kind.TASK: errands.task,
+    Kind.CALL: calling.perform,
+}
+
+
+def receive(letter: Mapping[str, Any], delivery: Delivery) -> Reply:  # noqa: ARG001
+    """Everything that a workflow's letter brings about. Raises :class:`MessageError`."""
+    message = WorkflowMessage.from_dict(letter)
+    try:
+        workflow = find_workflow(message.workflow)
+    except UnknownWorkflowError as error:
+        return Reply.unknown(str(error))
+    try:
+        work = branches.receive if message.step else advance
+        reply = work(workflow, message)
+    except PublishError as error:
+        logger.warning("What follows the run %s was not published: %s", message.id, error)
+        return Reply.again("what follows could not be published")
+    sweep.by_traffic()
+    return reply
+
+
+def advance(workflow: Workflow, message: WorkflowMessage) -> Reply:
+    """Go on with a run, as far as this delivery may. Raises :class:`PublishError`."""
+    hold = rows.claim(message)
+    if hold is None:
+        return stand(workflow, message)
+    if not message.enqueued and is_fifo(_queue_of(workflow, hold.run)) and _waited(message):
+        hold.release()
+        send.post(letters.seal(message, hold.run.options, fresh=True))
+        return Reply.done("enqueued")
+    try:
+        with kept(hold, message, hold.token):
+            return go_on(workflow, hold)
+    except LeaseLost:
+        logger.warning("The run %s was canceled or taken over.", message.id)
+        # Not 200 as such: whoever took it over may have died, or been turned away, since.
+        return stand(workflow, message)
+    except Stop as stop:
+        if isinstance(stop.error, PublishError):
+            hold.release()
+            raise stop.error from None
+        if not is_transient(stop.error):
+            raise stop.error from None
+        return _unavailable(hold, stop.error)
+    except DatabaseError as error:
+        if not is_transient(error):
+            raise
+        return _unavailable(hold, error)
+
+
+def _unavailable(hold: Hold, error: Exception) -> Reply:
+    try:
+        hold.release()
+    except DatabaseError:
+        logger.warning("The lease of run %s is kept.", hold.run.run_id)
+    return Reply.again(f"the database was in the way: {error}")
+
+
+def _queue_of(workflow: Workflow, run: WorkflowRun) -> str | None:
+    own: str | None = (run.options or {}).get("queue")
+    return own or workflow.queue
+
+
+def _waited(message: WorkflowMessage) -> bool:
+    return bool(message.generation or message.p or message.life)
+
+
+def go_on(workflow: Workflow, hold: Hold) -> Reply:
+    """Replay the claimed run and do what is new. Raises :class:`LeaseLost`, Stop, PublishError."""
+    history = records.read(hold.alias, hold.run)
+    hold.count_progress(len(history.entries))
+    run = hold.run
+    observe.begun(workflow, run, len(history.entries))
+    if run.attempts > settings.DJANGO_QSTASH_DELIVERY_ATTEMPTS:
+        lost = WorkerLostError(
+            f"The process died, or the delivery was cut off, {run.attempts - 1} times while this "
+            "run went on."
+        )
+        return _failed(workflow, hold, lost)
+    if run.branches:
+        # Whoever began the last fan-out died, or was refused, before its letters were sent.
+        branches.republish(run)
+    turn = Turn(hold, workflow, history, PERFORMERS)
+    try:
+        context = turn.context = make_context(workflow, run, turn)
+        args, kwargs = workflow.input.arguments(context.data)
+        ended = replay(workflow.function, context, args, kwargs)
+    except DeadlinePassed:
+        late = RunTimeout(
+            f"The run {run.run_id!r} did not end within {workflow.run_timeout:g} seconds.",
+            run_id=run.run_id,
+        )
+        return _failed(workflow, hold, late)
+    except (TypeError, ValueError) as error:
+        # Its input does not fit the code any more.
+        return _failed(workflow, hold, error)
+    if ended.paused:
+        letters.post_all(turn.outbound)
+        return Reply.done("suspended")
+    return conclude(workflow, turn, ended)
+
+
+def conclude(workflow: Workflow, turn: Turn, ended: Ended) -> Reply:
+    """Record how the body ended, or that it is to be tried again."""
+    hold = turn.hold
+    error = ended.error
+    if error is None:
+        try:
+            ending.complete(workflow, hold, ended.value)
+        except EncodeError as refused:
+            error = refused
+        else:
+            return Reply.done("completed")
+    if isinstance(error, Exception) and is_transient(error):
+        raise Stop(error) from error
+    pause = workflow.policy.next_attempt(error, hold.run.attempt)
+    if pause is None:
+        return _failed(workflow, hold, error)
+    logger.warning("The run %s is tried again: %r", hold.run.run_id, error)
+    try:
+        while True:
+            wake_at = clock.now() + timedelta(seconds=pause)
+            turn.suspend(wake_at=wake_at, attempt=hold.run.attempt + 1)
+    except Suspend:
+        letters.post_all(turn.outbound)
+    return Reply.done("retry")
+
+
+def _failed(workflow: Workflow, hold: Hold, error: BaseException) -> Reply:
+    logger.error("The run %s has failed: %r", hold.run.run_id, error, exc_info=error)
+    if not ending.fail(workflow, hold, error):
+        return stand(workflow, letters.of_run(hold.run))
+    return Reply.failed("failed", "the run has failed; its dead letter is in the database")
+
+
+def make_context(workflow: Workflow, run: WorkflowRun, host: Host) -> Context:
+    """The ``ctx`` of a run. Raises :class:`InputValidationError`."""
+    return Context(
+        host,
+        run=RunInfo(
+            id=run.run_id,
+            workflow=run.workflow_id,
+            queue=_queue_of(workflow, run),
+            attempt=run.attempt,
+            max_attempts=workflow.policy.max_attempts,
+        ),
+        data=workflow.input.validated(run.data),
+        deadline=run.deadline,
+        idempotency_key=run.idempotency_key,
+        is_async=workflow.is_async,
+        strict=workflow.strict,
+        is_canceled=lambda: _is_canceled(run),
+    )
+
+
+def _is_canceled(run: WorkflowRun) -> bool:
+    return bool(rows.runs().filter(pk=run.pk, status=RunStatus.CANCELED).exists())
+
+
+# --- letters that are not ours to act on ----------------------------------------------------------
+
+
+def stand(workflow: Workflow, message: WorkflowMessage) -> Reply:
+    """The answer to a letter that could not be claimed. Raises :class:`PublishError`."""
+    run = (
+        rows.runs()
+        .filter(run_id=message.id)
+        .annotate(left=F("lease_until") - DatabaseClock())
+        .first()
+    )
+    if run is None:
+        return Reply.again("the run is not there yet")
+    if run.status in FINAL:
+        if ending.tell(workflow, run):
+            return Reply.done("over", f"the run is {run.status}")
+        return _later(run, message)
+    if run.generation > message.generation:
+        if run.generation == message.generation + 1:
+            republish(run)
+        return Reply.done("past", "the run has gone past this message")
+    if run.generation < message.generation:
+        return Reply.again("the message is ahead of its run")
+    if run.status == RunStatus.WAITING and run.wake_at is None:
+        return Reply.done("waiting", "the run waits for something else")
+    return _later(run, message)
+
+
+def _later(run: Any, message: WorkflowMessage) -> Reply:
+    """Send a copy for when the lease has ended, or its time has come. Raises PublishError."""
+    held = 0.0 if run.lease_token is None else max(0.0, float(run.left or 0) / 1000) + MARGIN
+    wait = max(held, letters.seconds_until(run.wake_at, clock.now()))
+    if not wait:
+        return Reply.again("the run is being put down", after=1)
+    copy = message.but(p=message.p + 1)
+    send.post(letters.seal(copy, run.options, delay=wait, fresh=True))
+    return Reply.done("busy", "a copy comes later")
+
+
+def republish(run: WorkflowRun) -> None:
+    """Publish again what the last delivery may have died before. Raises :class:`PublishError`."""
+    if run.status not in (RunStatus.PENDING, RunStatus.WAITING):
+        return
+    if run.wake_at is not None or run.status == RunStatus.PENDING:
+        delay = letters.seconds_until(run.wake_at, clock.now())
+        send.post(letters.seal(letters.of_run(run), run.options, delay=delay))
+    if run.waits == "branches":
+        branches.republish(run)
+    elif run.waits.startswith("task:"):
+        errands.republish(run)
+    elif run.waits.startswith("child:"):
+        owing = list(rows.runs().filter(parent=run, owed__isnull=False))
+        if owing:
+            events.publish_owed(owing)

@@ -1,0 +1,72 @@
+"""Errors as a run records them, and back: a replay raises what was raised before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django_qstash import exceptions
+from django_qstash.exceptions import (
+    RunCanceled,
+    RunFailed,
+    RunTimeout,
+    StepFailed,
+    WorkflowError,
+)
+from django_qstash.tasks.failure import exception_as_data, to_exception
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Characters of a message that are kept; what a user's exception says may be anything.
+LONGEST = 2000
+
+
+def describe(error: BaseException) -> str:
+    """``ValueError: no such order``: an exception in one line for people."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def of_step(step_id: str, attempts: int, cause: BaseException) -> dict[str, Any]:
+    """The record of a step that failed for good."""
+    times = "" if attempts == 1 else f" after {attempts} attempts"
+    return {
+        "type": StepFailed.__name__,
+        "message": f"Step {step_id!r} failed{times}: {describe(cause)}",
+        "step_id": step_id,
+        "attempts": attempts,
+        "cause": exception_as_data(cause),
+    }
+
+
+def of_run(error: RunFailed | RunCanceled | RunTimeout) -> dict[str, Any]:
+    """The record of a child that did not complete."""
+    data: dict[str, Any] = {
+        "type": type(error).__name__,
+        "message": str(error),
+        "run_id": error.run_id,
+    }
+    if error.__cause__ is not None:
+        data["cause"] = exception_as_data(error.__cause__)
+    return data
+
+
+def rebuild(data: Mapping[str, Any]) -> WorkflowError:
+    """The exception that a record stands for, a new one each time."""
+    kind = getattr(exceptions, str(data["type"]), WorkflowError)
+    message = str(data.get("message", ""))
+    error: WorkflowError
+    if kind is StepFailed:
+        error = StepFailed(message, step_id=data["step_id"], attempts=data["attempts"])
+    elif kind in (RunFailed, RunCanceled, RunTimeout):
+        error = kind(message, run_id=data.get("run_id", ""))
+    else:
+        error = kind(message)
+    if data.get("cause") is not None:
+        error.__cause__ = to_exception(data["cause"])
+    return error
+
+
+def rebuild_cause(data: Mapping[str, Any]) -> BaseException:
+    """An exception that was recorded as data, as its own class where that is imported and safe."""
+    return to_exception(data)

@@ -1,0 +1,87 @@
+"""A task's letter that names a workflow: sent by a canvas or a schedule, it becomes a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django_qstash import clock, states
+from django_qstash.exceptions import InputValidationError, WorkerLostError
+from django_qstash.messages import TaskMessage, WorkflowMessage
+from django_qstash.tasks import execute
+from django_qstash.tasks import options as call_options
+from django_qstash.tasks.store import get_store
+from django_qstash.wire.delivery import Delivery, Reply
+from django_qstash.workflows import births, ending, engine, letters, rows
+from django_qstash.workflows.births import Birth
+from django_qstash.workflows.models import FINAL, WorkflowRun
+from django_qstash.workflows.trigger import options_of, origin_of
+
+if TYPE_CHECKING:
+    from django_qstash.workflows.definition import Workflow
+
+
+def open_letter(
+    workflow: Workflow,
+    message: TaskMessage,
+    delivery: Delivery,  # noqa: ARG001 - as every task gets it
+    forced: execute.Outcome | None,
+) -> Reply | execute.Outcome | None:
+    """Make it a run and begin with it, in this very delivery.
+
+    ``None`` where the letter is to be treated as a task's, an outcome where that is to be recorded
+    in the run's place. Raises :class:`PublishError`.
+    """
+    run: WorkflowRun | None = rows.runs().filter(run_id=message.id).first()
+    if forced is not None:
+        return None if run is None else _fail(workflow, run, forced)
+    if run is None:
+        if _is_over(message):
+            return None
+        try:
+            args = list(message.args)
+            if message.header is not None:
+                args.insert(0, get_store().header_values(message.header))
+            data = workflow.bind_call(args, message.kwargs)
+        except (TypeError, InputValidationError) as error:
+            return execute.failure(error)
+        run = _begin(workflow, message, data)
+    if (run.origin or {}).get("run") != message.run:
+        return Reply.done("stale", "another run has this id")
+    return engine.advance(workflow, WorkflowMessage(workflow=workflow.name, id=run.run_id))
+
+
+def _begin(workflow: Workflow, message: TaskMessage, data: object) -> WorkflowRun:
+    birth = Birth(
+        workflow=workflow,
+        data=data,
+        run_id=message.id,
+        origin=origin_of(message),
+        options=options_of(message),
+    )
+    # Its letter is the one that is being delivered: QStash repeats it until it is answered.
+    return births.write(birth, owed=False)[0]
+
+
+def _is_over(message: TaskMessage) -> bool:
+    """True for a letter that was revoked, or has expired: recorded as every task's is."""
+    if message.expires is not None and call_options.instant(message.expires) < clock.time():
+        return True
+    store = get_store()
+    if not store.durable:
+        return False
+    record = store.fetch(message.id)
+    return record is not None and record.status == states.REVOKED
+
+
+def _fail(workflow: Workflow, run: WorkflowRun, forced: execute.Outcome) -> Reply:
+    if run.status in FINAL and not ending.tell(workflow, run):
+        return Reply.again("what follows is not done yet", after=30)
+    if run.status in FINAL or run.generation:
+        return Reply.done("over")
+    hold = rows.claim(letters.of_run(run))
+    if hold is None:
+        return Reply.again("somebody is at work on the run", after=30)
+    error = forced.exception or WorkerLostError("It was given up.")
+    if not ending.fail(workflow, hold, error):
+        return Reply.again("what follows is not done yet", after=30)
+    return Reply.done("failed")
