@@ -1,0 +1,1 @@
+"""Tasks that come by the clock: Celery's words for when."""

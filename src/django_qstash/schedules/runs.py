@@ -1,0 +1,58 @@
+"""Runs of a schedule: one now, and those that were."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+
+from django_qstash import clock
+from django_qstash.conf import settings
+from django_qstash.messages import new_id
+from django_qstash.schedules.envelope import letter_of
+from django_qstash.schedules.models import TaskSchedule
+from django_qstash.tasks import eager, send
+from django_qstash.tasks.registry import tasks
+from django_qstash.tasks.store import LABEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def run_now(row: TaskSchedule) -> str:
+    """Send the task of a schedule at once, whatever its clock and its pause say; the task's id.
+
+    It counts as a run: with an overlap of ``skip`` or ``queue``, the next fire heeds it. Raises
+    :class:`NotRegistered`, :class:`OptionError`, and :class:`PublishError` when QStash cannot be
+    reached.
+    """
+    task = tasks.find(row.task_name)
+    # Each call of this is a run of its own, as each message of QStash's is.
+    message = letter_of(row).message(f"now-{new_id()}")
+    if settings.DJANGO_QSTASH_ALWAYS_EAGER:
+        eager.apply_message(task, message)
+    else:
+        send.send(message)
+    TaskSchedule.objects.filter(pk=row.pk).update(last_task_id=message.id, last_fire_at=clock.now())
+    return message.id
+
+
+def history(row: TaskSchedule, count: int = 10) -> list[Any]:
+    """The rows of the results app that a schedule's runs have left, the latest first.
+
+    They bear the schedule's name, so those from before it was given another are not among them.
+    """
+    if LABEL not in apps.app_configs:
+        return []
+    results: Any = apps.get_model(LABEL, "TaskResult")
+    found = results.objects.filter(schedule_name=row.name).order_by("-date_created")
+    return list(found[:count])
+
+
+def last_results(rows: Iterable[TaskSchedule]) -> dict[str, Any]:
+    """The results of the last run of each, by task id, in one query."""
+    if LABEL not in apps.app_configs:
+        return {}
+    results: Any = apps.get_model(LABEL, "TaskResult")
+    ids = [row.last_task_id for row in rows if row.last_task_id]
+    return {found.task_id: found for found in results.objects.filter(task_id__in=ids)}
