@@ -1,0 +1,1 @@
+"""Random canvases: written as plain tuples, built with whichever library is asked."""

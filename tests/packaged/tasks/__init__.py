@@ -1,0 +1,6 @@
+from django_qstash import shared_task
+
+
+@shared_task
+def first():
+    pass

@@ -1,0 +1,1 @@
+"""A print shop in one package, without folders of tasks."""

@@ -1,0 +1,200 @@
+"""HTTP calls as steps: by this process, and by QStash."""
+
+from __future__ import annotations
+
+import json
+import threading
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from django_qstash.exceptions import RunFailed
+from django_qstash.workflows.calls import Call, _check_connection, _is_link_local
+from django_qstash.workflows.models import StepExecution
+from tests.door import knock
+from tests.shop import workflows as w
+from tests.workflows.deliver import deliver
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Service(BaseHTTPRequestHandler):
+    """Answers what the path says, and remembers what it was asked."""
+
+    seen: list[tuple[str, str, dict[str, str], bytes]] = []
+    failures = 0
+
+    def answer(self):
+        size = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(size)
+        Service.seen.append((self.command, self.path, dict(self.headers), body))
+        status = int(self.path.strip("/").partition("?")[0] or 200)
+        if Service.failures:
+            Service.failures -= 1
+            status = 503
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "/200")
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps({"heard": body.decode()}).encode())
+
+    do_GET = do_POST = answer
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def service():
+    Service.seen.clear()
+    Service.failures = 0
+    server = HTTPServer(("127.0.0.1", 0), Service)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+class TestByThisProcess:
+    def test_a_call_is_recorded_and_made_once(self, service, loopback):
+        run = w.calls.trigger({"url": f"{service}/201", "options": {"method": "POST", "body": [1]}})
+
+        assert run.result(5) == [201, {"heard": "[1]"}, 201]
+        ((method, _, headers, _),) = Service.seen
+        assert method == "POST"
+        assert len(headers["Idempotency-Key"]) == 40
+        assert headers["Content-Type"] == "application/json"
+
+    def test_headers_are_sent_and_not_stored(self, service, loopback):
+        secret = {"Authorization": "Bearer secret", "Idempotency-Key": "mine"}
+        run = w.calls_with_secret.trigger({"url": f"{service}/200"})
+
+        run.result(5)
+        assert secret.items() <= Service.seen[0][2].items()
+        stored = [json.dumps([step.result, step.error, step.target]) for step in run.steps()]
+        assert "secret" not in "".join(stored)
+
+    def test_a_5xx_is_tried_again_with_the_same_key(self, service, loopback):
+        Service.failures = 1
+        run = w.calls.trigger({"url": f"{service}/200"})
+
+        assert run.result(5)[0] == 200
+        keys = {headers["Idempotency-Key"] for _, _, headers, _ in Service.seen}
+        assert (len(Service.seen), len(keys)) == (2, 1)
+
+    def test_a_4xx_is_not(self, service, loopback):
+        run = w.calls.trigger({"url": f"{service}/404"})
+
+        with pytest.raises(RunFailed, match="answered 404"):
+            run.result(5)
+        assert len(Service.seen) == 1
+
+    def test_unless_asked_an_answer_is_an_answer(self, service, loopback):
+        options = {"raise_for_status": False}
+        assert w.calls.trigger({"url": f"{service}/500", "options": options}).result(5)[0] == 500
+
+    def test_redirects_are_not_followed(self, service, loopback):
+        options = {"raise_for_status": False}
+        assert w.calls.trigger({"url": f"{service}/302", "options": options}).result(5)[0] == 302
+        assert len(Service.seen) == 1
+
+
+class TestByQStash:
+    def test_it_calls_while_the_run_waits(self, outbox):
+        run = w.calls.trigger(
+            {"url": "https://api.example.com/x", "options": {"via": "qstash", "body": {"a": 1}}}
+        )
+        deliver(outbox)
+
+        call = outbox.sent[1]
+        assert (call.url, json.loads(call.body)) == ("https://api.example.com/x", {"a": 1})
+        assert run.state()["waits_for"] == "call:call"
+        answer = {"status": 200, "body": b64encode(b'{"ok": true}').decode(), "header": {}}
+        query = call.options["callback"].partition("?")[2]
+        assert knock(answer, query=query).json()["status"] == "received"
+        assert knock(answer, query=query).json()["status"] == "received"
+        deliver(outbox)
+
+        assert run.result(1) == [200, {"ok": True}, 200]
+        assert len(outbox.sent) == 3
+
+    def test_only_a_2xx_or_the_last_attempt_counts(self, outbox):
+        run = w.calls.trigger({"url": "https://api.example.com/x", "options": {"via": "qstash"}})
+        deliver(outbox)
+        query = outbox.sent[1].options["callback"].partition("?")[2]
+        answer = {"status": 500, "retried": 1, "maxRetries": 3, "body": ""}
+
+        assert knock(answer, query=query).json()["status"] == "not yet"
+        assert run.status == "waiting"
+        assert knock({**answer, "retried": 3}, query=query).json()["status"] == "received"
+        deliver(outbox)
+        with pytest.raises(RunFailed, match="answered 500"):
+            run.result(1)
+
+    def test_a_crash_before_the_record_publishes_an_equal_message(self, outbox):
+        run = w.calls.trigger({"url": "https://api.example.com/x", "options": {"via": "qstash"}})
+        deliver(outbox)
+        first = outbox.sent[1]
+        # As if the record had never been written.
+        StepExecution.objects.all().delete()
+        row = run.run
+        row.status, row.generation, row.waits = "running", 0, ""
+        row.save()
+        deliver(outbox, 0)
+
+        assert outbox.sent[2].options["deduplication_id"] == first.options["deduplication_id"]
+
+    def test_a_callback_for_nothing_is_refused(self, outbox):
+        assert knock({"status": 200}, query="callback=call&run=x").status_code == 489
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("url", "options", "said"),
+        [
+            ("ftp://x", {}, "begins with http"),
+            ("http://169.254.169.254/latest", {}, "link-local"),
+            ("http://[fe80::1]/", {}, "link-local"),
+            ("http://[::ffff:169.254.169.254]/", {}, "link-local"),
+            ("http://2852039166/", {}, "link-local"),
+            ("http://u:p@host/", {}, "password"),
+            ("http://host/", {"method": "FETCH"}, "method="),
+            ("http://host/", {"via": "pigeon"}, "via="),
+            ("http://host/", {"timeout": 0}, "timeout="),
+            ("http://host/", {"via": "qstash", "verify": False}, "verify="),
+        ],
+    )
+    def test_what_cannot_be_called(self, url, options, said):
+        with pytest.raises(ValueError, match=said):
+            Call.of(url, **DEFAULTS | options)
+
+    def test_hosts_that_are_not_allowed(self, settings):
+        settings.DJANGO_QSTASH_CALL_ALLOWED_HOSTS = ["api.example.com", ".partner.example"]
+        Call.of("https://api.example.com/x", **DEFAULTS)
+        Call.of("https://eu.partner.example/x", **DEFAULTS)
+        with pytest.raises(ValueError, match="DJANGO_QSTASH_CALL_ALLOWED_HOSTS"):
+            Call.of("https://other.example.com/x", **DEFAULTS)
+
+    def test_a_name_that_leads_to_a_link_local_address(self):
+        class Stream:
+            def get_extra_info(self, name):
+                return ("169.254.169.254", 80)
+
+        with pytest.raises(Exception, match="link-local"):
+            _check_connection("connection.connect_tcp.complete", {"return_value": Stream()})
+        assert not _is_link_local("example.com")
+
+
+DEFAULTS = {
+    "method": "GET",
+    "body": None,
+    "headers": None,
+    "timeout": 30,
+    "verify": None,
+    "raise_for_status": True,
+    "via": "process",
+}
