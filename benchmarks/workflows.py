@@ -1,0 +1,177 @@
+"""Runs of N no-op steps, beside the bare cost of N committed INSERTs."""
+
+from __future__ import annotations
+
+import io
+import statistics
+import time
+
+from benchmarks import site
+
+SIZES = (1, 10, 100, 1000)
+ROUNDS = 7
+
+
+def main() -> None:
+    site.configure(
+        INSTALLED_APPS=[
+            "django_qstash",
+            "django_qstash.results",
+            "django_qstash.workflows",
+            "benchmarks",
+        ],
+        DJANGO_QSTASH_WORKFLOW_TIME_BUDGET=600,
+    )
+    site.migrate()
+
+    from django.core.handlers.wsgi import WSGIHandler
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    from django_qstash import shared_task
+    from django_qstash.transport import get_transport
+    from django_qstash.workflows import workflow
+
+    @workflow("bench")
+    def bench(ctx, count):
+        for _ in range(count):
+            ctx.step.run("noop", noop)
+
+    @shared_task(name="noop")
+    def noop():
+        return None
+
+    outbox = get_transport()
+    handler = WSGIHandler()
+
+    def deliver(envelope) -> None:
+        statuses: list[str] = []
+        handler(environ(envelope.body), lambda status, _: statuses.append(status))
+        assert statuses[0].startswith("200"), statuses
+
+    def run(count: int) -> float:
+        """Seconds of wall clock for the delivery of a run of so many steps."""
+        bench.delay(count)
+        (envelope,) = outbox.sent
+        outbox.sent.clear()
+        began = time.perf_counter()
+        deliver(envelope)
+        return time.perf_counter() - began
+
+    def task() -> float:
+        noop.delay()
+        (envelope,) = outbox.sent
+        outbox.sent.clear()
+        began = time.perf_counter()
+        deliver(envelope)
+        return time.perf_counter() - began
+
+    inserts = Inserts()
+
+    print(f"database: {connection.vendor}; medians of {ROUNDS} rounds, one delivery per run")
+    print(f"{'steps':>6} {'run':>10} {'INSERTs':>10} {'delivery':>10} {'ratio':>7}  statements")
+    for size in SIZES:
+        taken: dict[str, list[float]] = {"run": [], "inserts": [], "task": []}
+        run(size), inserts.run(size), task()
+        for _ in range(ROUNDS):
+            taken["run"].append(run(size))
+            taken["inserts"].append(inserts.run(size))
+            taken["task"].append(task())
+        whole, bare, one = (statistics.median(taken[name]) for name in ("run", "inserts", "task"))
+        with CaptureQueriesContext(connection) as queries:
+            run(size)
+        # Of the budget: one and a half times the INSERTs, and one delivery.
+        ratio = (whole - one) / bare
+        print(
+            f"{size:>6} {whole * 1000:>8.2f}ms {bare * 1000:>8.2f}ms {one * 1000:>8.2f}ms "
+            f"{ratio:>6.2f}x  {len(queries)}"
+        )
+
+
+class Inserts:
+    """The bare cost: the same rows, in a table of the same columns and indexes, each committed."""
+
+    def __init__(self) -> None:
+        from django.db import connection
+
+        from django_qstash.workflows.models import StepExecution
+
+        self.connection = connection
+        self.table = "bench_step"
+        table = StepExecution._meta.db_table
+        with connection.schema_editor() as editor:
+            StepExecution._meta.db_table = self.table
+            # Two constraints of one name cannot be; the columns say which it is.
+            constraints = StepExecution._meta.constraints
+            StepExecution._meta.constraints = []
+            editor.create_model(StepExecution)
+            StepExecution._meta.db_table, StepExecution._meta.constraints = table, constraints
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"CREATE UNIQUE INDEX bench_once ON {self.table}"
+                " (workflow_run_id, step_id, occurrence)"
+            )
+        self.count = 0
+
+    def run(self, count: int) -> float:
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT min(id) FROM django_qstash_workflowrun")
+            (run_id,) = cursor.fetchone()
+            quote = self.connection.ops.quote_name
+            values = self._values(run_id)
+            names = ", ".join(map(quote, values))
+            places = ", ".join(["%s"] * len(values))
+            statement = f"INSERT INTO {self.table} ({names}) VALUES ({places})"
+            began = time.perf_counter()
+            for _ in range(count):
+                self.count += 1
+                values["occurrence"] = self.count
+                cursor.execute(statement, list(values.values()))
+            return time.perf_counter() - began
+
+    def _values(self, run_id: int) -> dict:
+        from django.utils import timezone
+
+        now = self.connection.ops.adapt_datetimefield_value(timezone.now())
+        texts = dict.fromkeys(("error_message", "input_hash", "target", "child_id"), "")
+        nothing = ("error", "wake_at", "follow", "lease_token", "lease_until", "limit")
+        return {
+            "workflow_run_id": run_id,
+            "step_id": "noop",
+            "occurrence": 0,
+            "kind": "run",
+            "status": "completed",
+            "result": "null",
+            "attempts": 1,
+            "fan": 0,
+            "deliveries": 0,
+            "awaited": False,
+            "started_at": now,
+            "executed_at": now,
+            **texts,
+            **dict.fromkeys(nothing),
+        }
+
+
+def environ(body: bytes) -> dict:
+    from django_qstash.wire import signature
+
+    token = signature.sign(body, url=site.WEBHOOK, key=site.KEY, now=time.time())
+    return {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/qstash/webhook/",
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": str(len(body)),
+        "SERVER_NAME": "bench.example.com",
+        "SERVER_PORT": "443",
+        "REMOTE_ADDR": "203.0.113.1",
+        "HTTP_UPSTASH_SIGNATURE": token,
+        "HTTP_UPSTASH_MESSAGE_ID": "msg_1",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.url_scheme": "https",
+        "wsgi.version": (1, 0),
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
