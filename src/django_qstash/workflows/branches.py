@@ -29,10 +29,10 @@ from django_qstash.tasks.renewal import kept
 from django_qstash.tasks.transient import is_transient
 from django_qstash.wire.delivery import Reply
 from django_qstash.workflows import events, failures, letters, observe, records, rows
+from django_qstash.workflows.entries import later
 from django_qstash.workflows.history import Entry, History, Key, Kind, Status
 from django_qstash.workflows.invoke import value_of_call
 from django_qstash.workflows.models import FINAL, RunStatus, StepExecution, WorkflowRun
-from django_qstash.workflows.turn import later
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

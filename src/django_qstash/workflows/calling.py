@@ -19,12 +19,11 @@ from django_qstash.workflows.calls import (
     Call,
     CallFailed,
     checked,
-    fetch,
     idempotency_key,
     result_of,
 )
+from django_qstash.workflows.entries import completed, failed, waiting
 from django_qstash.workflows.history import Entry, Key, Status
-from django_qstash.workflows.turn import completed, failed, waiting
 from django_qstash.workflows.waiting import consume, first_of
 
 if TYPE_CHECKING:
@@ -41,13 +40,7 @@ def perform(turn: Turn, ask: Ask, key: Key, entry: Entry | None) -> Entry:
     call: Call = ask.payload
     if call.via == "qstash":
         return _through_qstash(turn, ask, key, entry, call)
-    run_id = turn.hold.run.run_id
-
-    def request() -> dict[str, Any]:
-        return fetch(call, idempotency_key(run_id, key))
-
-    ask.function, ask.args, ask.kwargs = request, (), {}
-    return functions.perform(turn, ask, key, entry)
+    return functions.call(turn, ask, key, entry)
 
 
 # --- by QStash ------------------------------------------------------------------------------------

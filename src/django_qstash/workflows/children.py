@@ -13,8 +13,8 @@ from django_qstash.sql.statements import fetch, insert_once, table
 from django_qstash.tasks.failure import to_exception
 from django_qstash.workflows import births, failures, letters, rows
 from django_qstash.workflows.definition import find_workflow
+from django_qstash.workflows.entries import completed, failed, is_due, waiting
 from django_qstash.workflows.models import FINAL, OPEN, RunStatus, Watcher, WorkflowRun
-from django_qstash.workflows.turn import completed, failed, is_due, waiting
 
 if TYPE_CHECKING:
     from django_qstash.workflows.asks import Ask

@@ -40,15 +40,17 @@ from django_qstash.workflows import (
     observe,
     records,
     rows,
+    sleeping,
     sweep,
     waiting,
 )
 from django_qstash.workflows.context import Context, RunInfo
 from django_qstash.workflows.definition import Workflow, find_workflow
 from django_qstash.workflows.history import Kind
+from django_qstash.workflows.interrupts import DeadlinePassed, Stop
 from django_qstash.workflows.models import FINAL, RunStatus, WorkflowRun
 from django_qstash.workflows.replay import Ended, replay
-from django_qstash.workflows.turn import DeadlinePassed, Performer, Stop, Turn
+from django_qstash.workflows.turn import Performer, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +64,7 @@ PERFORMERS: dict[str, Performer] = {
     Kind.RUN: functions.perform,
     Kind.VALUE: functions.perform,
     Kind.VERSION: functions.perform,
-    Kind.SLEEP: waiting.sleep,
+    Kind.SLEEP: sleeping.sleep,
     Kind.SIGNAL: waiting.signal,
     Kind.EVENT: waiting.event,
     Kind.START: children.start,

@@ -11,8 +11,8 @@ from django_qstash.tasks.launch import Origin, letters_of
 from django_qstash.tasks.plan import plan
 from django_qstash.tasks.registry import tasks
 from django_qstash.workflows import failures, records
+from django_qstash.workflows.entries import completed, failed, waiting
 from django_qstash.workflows.history import Entry, Key, Kind, Status
-from django_qstash.workflows.turn import completed, failed, waiting
 from django_qstash.workflows.waiting import consume, first_of
 
 if TYPE_CHECKING:

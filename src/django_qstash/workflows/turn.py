@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, transaction
 
 from django_qstash import clock
 from django_qstash.conf import settings
-from django_qstash.exceptions import Interrupt, LeaseLost, PublishError, Suspend
+from django_qstash.exceptions import LeaseLost, PublishError, Suspend
 from django_qstash.workflows import letters, observe, records
+from django_qstash.workflows.entries import instant
 from django_qstash.workflows.history import Entry, History, Key, Status
+from django_qstash.workflows.interrupts import DeadlinePassed, Stop
 
 if TYPE_CHECKING:
     from django_qstash.wire.envelope import Envelope
@@ -27,18 +30,6 @@ if TYPE_CHECKING:
 LOOK = 1.0
 
 Performer = Callable[["Turn", "Ask", Key, "Entry | None"], Entry]
-
-
-class Stop(Interrupt):
-    """Leaves the body: not for its ``except`` clauses, since it is not the body's affair."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-        super().__init__(error)
-
-
-class DeadlinePassed(Interrupt):
-    """The run's own ``timeout`` has come."""
 
 
 @dataclass(slots=True, eq=False)
@@ -95,6 +86,10 @@ class Turn:
         """The body itself goes on after the start of a branch."""
 
     # --- recording --------------------------------------------------------------------------------
+
+    def fenced(self) -> AbstractContextManager[None]:
+        """A transaction that fails if the run is not ours any more. Raises :class:`LeaseLost`."""
+        return self.hold.fenced()
 
     def record(self, key: Key, old: Entry | None, entry: Entry, *, started_at: datetime) -> Entry:
         """Write that a step is done; what is recorded of it, which counts."""
@@ -229,51 +224,3 @@ class Turn:
         """Go on in the next delivery: this one has had its time."""
         while True:
             self.suspend(wake_at=clock.now())
-
-
-def instant(seconds: float | None) -> datetime | None:
-    """Seconds since the epoch as a datetime."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
-
-
-def is_due(seconds: float | None) -> bool:
-    """True once that moment has come; never for none."""
-    return seconds is not None and seconds <= clock.time() + 0.05
-
-
-def waiting(ask: Ask, **fields: Any) -> Entry:
-    """The entry of a step that waits from now on."""
-    return Entry(
-        kind=ask.kind,
-        status=Status.WAITING,
-        target=ask.target,
-        input_hash=ask.input_hash,
-        wake_at=ask.due(clock.time()),
-        **fields,
-    )
-
-
-def completed(ask: Ask, old: Entry | None, text: str | None, *, attempts: int = 1) -> Entry:
-    """The entry of a step with its value, as JSON text."""
-    return Entry(
-        kind=ask.kind,
-        status=Status.COMPLETED,
-        result=text,
-        attempts=attempts,
-        target=ask.target,
-        input_hash=ask.input_hash,
-        wake_at=None if old is None else old.wake_at,
-        child_id="" if old is None else old.child_id,
-        fan=0 if old is None else old.fan,
-    )
-
-
-def failed(ask: Ask, old: Entry | None, error: dict[str, Any], *, attempts: int = 1) -> Entry:
-    """The entry of a step that has failed for good."""
-    entry = completed(ask, old, None, attempts=attempts)
-    entry.status, entry.error = Status.FAILED, error
-    return entry
-
-
-def later(seconds: float) -> datetime:
-    return clock.now() + timedelta(seconds=seconds)

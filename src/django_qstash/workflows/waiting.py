@@ -1,4 +1,4 @@
-"""Steps that wait: for a time, for a signal to this run, for an event that all may hear."""
+"""Steps that wait: for a signal to this run, for an event that all may hear."""
 
 from __future__ import annotations
 
@@ -11,30 +11,14 @@ from django_qstash import clock, serialization
 from django_qstash.exceptions import LeaseLost
 from django_qstash.sql.statements import insert_once, moment
 from django_qstash.workflows import records
+from django_qstash.workflows.entries import completed, is_due, waiting
 from django_qstash.workflows.models import StepExecution, Topic, WorkflowEvent
-from django_qstash.workflows.turn import completed, is_due, waiting
+from django_qstash.workflows.sleeping import NOTHING
 
 if TYPE_CHECKING:
     from django_qstash.workflows.asks import Ask
     from django_qstash.workflows.history import Entry, Key
     from django_qstash.workflows.turn import Turn
-
-#: What a wait came to when its time ran out: no event has this value.
-NOTHING = "null"
-
-
-def sleep(turn: Turn, ask: Ask, key: Key, entry: Entry | None) -> Entry:
-    """The instant of waking is recorded when the sleep begins; a sleep of nothing is no pause."""
-    if entry is None:
-        entry = waiting(ask)
-        if is_due(entry.wake_at):
-            done = completed(ask, entry, NOTHING)
-            return turn.record(key, None, done, started_at=clock.now())
-        while True:
-            turn.wait(key, None, entry)
-    while not is_due(entry.wake_at):
-        turn.wait(key, entry, entry)
-    return turn.record(key, entry, completed(ask, entry, NOTHING), started_at=clock.now())
 
 
 def signal(turn: Turn, ask: Ask, key: Key, entry: Entry | None) -> Entry:
