@@ -8,6 +8,7 @@ from django.db import transaction
 
 from django_qstash import clock
 from django_qstash.exceptions import WorkflowError
+from django_qstash.tasks.outbox import AfterCommit
 from django_qstash.workflows import events, records, rows
 from django_qstash.workflows.births import Birth, write
 from django_qstash.workflows.definition import find_workflow
@@ -63,7 +64,8 @@ def _again(entry: DeadLetterEntry, prepare: Callable[[WorkflowRun], Any]) -> Run
         run, _ = write(Birth(workflow=workflow, data=entry.payload, options=options))
         prepare(run)
         entries.update(replayed_as=run.run_id)
-        transaction.on_commit(lambda: events.post_owed([run]), using=alias, robust=True)
+        after = AfterCommit(lambda: events.post_owed([run]))
+        transaction.on_commit(after, using=alias, robust=True)
     entry.refresh_from_db(using=alias)
     return RunHandle(run.run_id)
 

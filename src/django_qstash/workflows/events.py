@@ -12,6 +12,7 @@ from django_qstash.exceptions import PublishError, WorkflowError
 from django_qstash.sql.clock import DatabaseClock
 from django_qstash.sql.statements import raw
 from django_qstash.tasks import send
+from django_qstash.tasks.outbox import AfterCommit
 from django_qstash.workflows import letters, rows
 from django_qstash.workflows.models import OPEN, WorkflowEvent, WorkflowRun
 from django_qstash.workflows.waiting import touch
@@ -70,7 +71,8 @@ def announce(key: str, data: Any) -> int:
 def rouse(woken: Sequence[WorkflowRun]) -> None:
     """Have the letters of these runs go out when the transaction commits."""
     if woken:
-        transaction.on_commit(lambda: post_owed(woken), using=rows.alias(), robust=True)
+        after = AfterCommit(lambda: post_owed(woken))
+        transaction.on_commit(after, using=rows.alias(), robust=True)
 
 
 def post_owed(owing: Sequence[WorkflowRun]) -> None:

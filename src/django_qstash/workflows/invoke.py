@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_qstash import serialization
 from django_qstash.tasks import execute
+from django_qstash.workflows import rehearsal
 from django_qstash.workflows.context import entered
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ def value_of_call(ask: Ask, context: Context | None) -> str:
     """What the step's function returns, as JSON text: it counts once it can be stored."""
     assert ask.function is not None  # noqa: S101 - such asks have one
     value = call(ask.function, ask, context)
+    if rehearsal.stage is not None:
+        rehearsal.stage.called(ask)
     return serialization.dumps(value, what=f"The result of step {ask.step_id!r}")
 
 

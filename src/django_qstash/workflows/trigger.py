@@ -14,6 +14,7 @@ from django_qstash.conf import settings
 from django_qstash.exceptions import PublishError
 from django_qstash.tasks import eager, send, write
 from django_qstash.tasks import options as call_options
+from django_qstash.tasks.outbox import AfterCommit
 from django_qstash.wire import options as wire
 from django_qstash.workflows import births, events, letters, observe, rows, sweep
 from django_qstash.workflows.births import Birth
@@ -107,7 +108,8 @@ def start(birth: Birth, once: Mapping[str, Any] | None = None) -> RunHandle:
         observe.log(birth.workflow, run.run_id, observe.SUBMIT_FIRST_INVOCATION)
     if transaction.get_connection(alias).in_atomic_block:
         if run.owed is not None:
-            transaction.on_commit(lambda: events.post_owed([run]), using=alias, robust=True)
+            after = AfterCommit(lambda: events.post_owed([run]))
+            transaction.on_commit(after, using=alias, robust=True)
         return handle
     if new:
         _post_first(run, once or {})
