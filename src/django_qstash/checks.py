@@ -10,9 +10,11 @@ import difflib
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register  # noqa: A004
 from django.db import router
@@ -31,6 +33,7 @@ from django_qstash.transport.address import domain, is_loopback, webhook_url
 
 TAG = "django_qstash"
 VIEW = "django_qstash.webhook.views.qstash_webhook_view"
+SCHEDULES = "django_qstash.schedules"
 
 
 @register(TAG)
@@ -95,6 +98,30 @@ def check_promises(**_: Any) -> list[CheckMessage]:
             )
         )
     return messages
+
+
+@register(TAG)
+def check_schedules(**_: Any) -> list[CheckMessage]:
+    """W015: code says when something runs, and nobody is there to see to it."""
+    if apps.is_installed(SCHEDULES):
+        return []
+    timed = sorted(name for name, task in tasks.items() if task.cron is not None)
+    found = [f"cron= of {', '.join(timed)}"] if timed else []
+    # Canvases come with it, which loading the apps does without.
+    from django_qstash.application import periodic
+
+    with suppress(ImproperlyConfigured):  # E001 says so
+        if entries := sorted(map(str, periodic.entries())):
+            found.append(f"beat_schedule or add_periodic_task: {', '.join(entries)}")
+    if not found:
+        return []
+    return [
+        Warning(
+            f"These never run, since {SCHEDULES!r} is not installed: {'; '.join(found)}.",
+            hint="Add it to INSTALLED_APPS, run migrate, and then task_schedules --sync.",
+            id="django_qstash.W015",
+        )
+    ]
 
 
 @register(TAG)

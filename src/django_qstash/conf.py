@@ -305,6 +305,12 @@ class Settings:
     DJANGO_QSTASH_BEAT_SCHEDULE: Mapping[str, Any] = _declare(
         {}, "Schedules in code, in the shape of Celery's beat_schedule."
     )
+    DJANGO_QSTASH_OVERLAP_LIMIT: float = _declare(
+        3600,
+        "Seconds for which an unfinished run keeps the next one of its schedule from running "
+        "(overlap='skip' or 'queue') though nothing is heard of it: after the end of its lease, or "
+        "after its retry was due.",
+    )
     DJANGO_QSTASH_ACCOUNTS: Mapping[str, Any] = _declare(
         {}, "Further QStash accounts by name: {'name': {'token', 'url', 'keys'}}."
     )

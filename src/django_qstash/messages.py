@@ -98,6 +98,8 @@ class TaskMessage:
     life: int = 0
     #: The name of the schedule that this is a run of.
     schedule: str | None = None
+    #: And its id, which it keeps when it is renamed.
+    schedule_id: str | None = None
 
     @property
     def deduplication_id(self) -> str:
@@ -201,6 +203,7 @@ _TASK_TYPES: dict[str, type] = {
     "p": int,
     "life": int,
     "schedule": str,
+    "schedule_id": str,
 }
 
 

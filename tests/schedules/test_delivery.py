@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 import pytest
+from django.db import connection
 
-from django_qstash import clock, conf
+from django_qstash import clock
 from django_qstash.clock import VirtualClock
 from django_qstash.results.models import Phase, TaskResult
-from django_qstash.schedules import sync
+from django_qstash.schedules import runs, sync
 from django_qstash.schedules.letter import ScheduleLetter, task_id_of
 from django_qstash.schedules.models import TaskSchedule
 from tests import door
@@ -141,73 +142,6 @@ class TestNotToRun:
             assert outcome(knock(row)) == (200, became)
 
 
-class TestOverlap:
-    def begin(self, row, message_id="msg_1", **columns):
-        """A run that has begun and not ended, in another process."""
-        knock(row, message_id)
-        Effect.objects.all().delete()
-        TaskResult.rows.update(phase=Phase.OPEN, status="STARTED", **columns)
-
-    def test_allowed_runs_stand_side_by_side(self, outbox):
-        row = make()
-        self.begin(row)
-        assert outcome(knock(row, "msg_2")) == (200, "success")
-
-    def test_a_run_is_skipped_while_the_one_before_it_is_at_work(self, outbox):
-        row = make(overlap="skip")
-        self.begin(row)
-        assert outcome(knock(row, "msg_2")) == (200, "skipped")
-        row.refresh_from_db()
-        assert row.skipped_at is not None
-        assert not Effect.objects.exists()
-        TaskResult.rows.update(phase=Phase.DONE)
-        assert outcome(knock(row, "msg_3")) == (200, "success")
-
-    def test_one_that_waits_for_its_retry_is_still_at_work(self, outbox):
-        row = make(overlap="skip")
-        self.begin(row)
-        TaskResult.rows.update(phase=Phase.RETRY, status="RETRY")
-        assert outcome(knock(row, "msg_2")) == (200, "skipped")
-
-    def test_a_redelivery_of_the_run_itself_is_not_skipped(self, outbox):
-        row = make(overlap="skip")
-        self.begin(row, lease_token=None)
-        assert outcome(knock(row, "msg_1")) == (200, "success")
-
-    def test_one_that_was_let_in_and_has_not_begun_counts_for_a_while(self, outbox):
-        row = make(overlap="skip")
-        now = clock.now()
-        TaskSchedule.objects.update(last_task_id="just-now", last_fire_at=now)
-        assert outcome(knock(row, "msg_2")) == (200, "skipped")
-        # Its process died before it could begin, and nobody will deliver it again.
-        late = now - timedelta(seconds=conf.settings.DJANGO_QSTASH_LEASE + 1)
-        TaskSchedule.objects.update(last_fire_at=late)
-        assert outcome(knock(row, "msg_3")) == (200, "success")
-
-    def test_a_run_waits_until_the_one_before_it_is_done(self, outbox):
-        row = make(overlap="queue")
-        self.begin(row)
-        outbox.sent.clear()
-        assert outcome(knock(row, "msg_2")) == (200, "waiting")
-        (copy,) = outbox.sent
-        assert copy.options["delay"] == "10s"
-        waiting = json.loads(copy.body)
-        assert (waiting["fire"], waiting["p"]) == ("msg_2", 1)
-        # Each copy has a message id of its own, and is still the same fire.
-        assert outcome(knock(row, "msg_7", body=waiting)) == (200, "waiting")
-        assert outbox.sent[1].options["delay"] == "20s"
-        TaskResult.rows.update(phase=Phase.DONE)
-        assert outcome(knock(row, "msg_8", body=json.loads(outbox.sent[1].body)))[1] == "success"
-        assert outcome(knock(row, "msg_2"))[1] == "duplicate"
-        assert Effect.objects.count() == 1
-
-    def test_a_wait_that_cannot_be_published_is_delivered_again(self, outbox, settings):
-        row = make(overlap="queue")
-        self.begin(row)
-        settings.DJANGO_QSTASH_TRANSPORT = "tests.transports.Down"
-        assert knock(row, "msg_2").status_code == 503
-
-
 class TestGivenUp:
     def account(self, row, body=None, **fields):
         """QStash tells that it gave a fire up."""
@@ -269,3 +203,56 @@ def test_a_retry_is_a_run_of_the_same_schedule(outbox):
     row = make(task_name="tests.shop.tasks.whoami", args=[])
     message = letter(row).message("msg_1")
     assert message.but(retries=1).as_dict()["schedule"] == "nightly"
+
+
+class TestHistory:
+    """What has become of a schedule's runs, by its id."""
+
+    def shown(self, row):
+        return [result.message_id for result in runs.history(row)]
+
+    def test_a_new_name_takes_its_runs_along(self, outbox):
+        row = make()
+        body = json.loads(sync.envelope_of(row).body)
+        knock(row, "msg_1")
+        row.name = "every night"
+        row.save()
+        # QStash was not told yet, or its message was on the way.
+        knock(row, "msg_2", body=body)
+        knock(row, "msg_3")
+        assert self.shown(row) == ["msg_3", "msg_2", "msg_1"]
+
+    def test_who_gets_its_name_does_not_get_its_runs(self, outbox):
+        row = make()
+        knock(row, "msg_1")
+        row.delete()
+        assert self.shown(make()) == []
+
+    def test_a_run_at_once_and_the_retries_are_among_them(self, loopback):
+        row = make(task_name="tests.shop.tasks.whoami", args=[])
+        runs.run_now(row)
+        assert [result.task_id for result in runs.history(row)] == [
+            TaskSchedule.objects.get().last_task_id
+        ]
+
+    def test_a_payload_of_before_is_found_by_what_qstash_says(self, outbox):
+        row = make()
+        old = {
+            "function": "note",
+            "module": "tests.shop.tasks",
+            "args": ["old"],
+            "kwargs": {},
+            "task_name": "Take a note",
+            "options": {},
+        }
+        door.knock(old, HTTP_UPSTASH_SCHEDULE_ID=row.schedule_id)
+        assert self.shown(row) == ["msg_1"]
+
+    def test_it_is_found_by_an_index_that_others_do_not_pay_for(self):
+        (index,) = TaskResult._meta.indexes
+        with connection.schema_editor(collect_sql=True) as editor:
+            sql = str(index.create_sql(TaskResult, editor))
+        assert ("IS NOT NULL" in sql) is connection.features.supports_partial_indexes
+        if connection.vendor == "sqlite":
+            found = TaskResult.objects.filter(schedule_id="x").order_by("-date_created")
+            assert index.name in found.explain()

@@ -68,6 +68,11 @@ def slow(name, seconds):
     return name
 
 
+@shared_task(bind=True, max_retries=None)
+def later(self, seconds):
+    raise self.retry(countdown=seconds)
+
+
 @shared_task
 def unstorable():
     return object()

@@ -59,3 +59,6 @@ def test_a_workflows_input_is_one_value():
     assert CronTrigger("@daily", input={"a": 1}).arguments(single=True) == ([{"a": 1}], {})
     assert CronTrigger("@daily", input={"a": 1}).arguments() == ([], {"a": 1})
     assert CronTrigger("@daily").arguments(single=True) == ([], {})
+    by_name = CronTrigger("@daily", input={"a": 1}).arguments(single=True, named=True)
+    assert by_name == ([], {"a": 1})
+    assert CronTrigger("@daily", input=[1]).arguments(single=True, named=True) == ([[1]], {})

@@ -224,6 +224,7 @@ def _opened(message: TaskMessage, token: str, message_id: str) -> dict[str, Any]
         "group_id": message.group or "",
         "queue": message.queue or "",
         "schedule_name": (message.schedule or "")[:255],
+        "schedule_id": message.schedule_id,
         "worker": hostname(),
         "message_id": message_id[:255],
     }

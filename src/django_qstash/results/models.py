@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_qstash import states
 from django_qstash.sql.fields import IdField, ValueField
+from django_qstash.sql.indexes import PartialIndex
 
 
 class Phase:
@@ -29,7 +30,8 @@ class TaskResult(models.Model):
     """A task by its id: its latest run, who is at work on it, and what it came to.
 
     The columns below ``follow`` are what people look at; those above are the delivery protocol's.
-    Every index is paid for twice in each delivery, so there are three: the id, and two dates.
+    Every index is paid for twice in each delivery, so there are three: the id, and two dates; and
+    one that only the runs of schedules pay for.
     ``objects`` are the results that people see; ``rows`` are all of them, those too that only the
     protocol still needs so that a late duplicate does not run.
     """
@@ -69,7 +71,9 @@ class TaskResult(models.Model):
     queue = models.CharField(_("queue"), max_length=255, default="", blank=True)
     worker = models.CharField(_("host"), max_length=255, default="", blank=True)
     message_id = models.CharField(_("QStash message"), max_length=255, default="", blank=True)
+    #: The schedule's name when this ran. Its id is what stays, whatever the schedule is called.
     schedule_name = models.CharField(_("schedule"), max_length=255, default="", blank=True)
+    schedule_id = IdField(max_length=190, null=True, blank=True)
     meta = ValueField(null=True)
 
     objects = VisibleManager()
@@ -81,6 +85,11 @@ class TaskResult(models.Model):
         ordering = ["-date_created"]
         verbose_name = _("task result")
         verbose_name_plural = _("task results")
+        indexes = [
+            PartialIndex(
+                fields=["schedule_id", "date_created"], name="django_qstash_result_by_plan"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.task_name}[{self.task_id}] {self.status}"

@@ -44,5 +44,6 @@ def _pending(message: TaskMessage, now: datetime) -> TaskResult:
         group_id=message.group or "",
         queue=message.queue or "",
         schedule_name=(message.schedule or "")[:255],
+        schedule_id=message.schedule_id,
         date_created=now,
     )

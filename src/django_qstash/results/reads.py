@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, router, transaction
+from django.db.models import F
 
 from django_qstash import clock, states
 from django_qstash.exceptions import TaskRevokedError
@@ -15,8 +16,10 @@ from django_qstash.results.chords import Chords
 from django_qstash.results.claims import REVOKED_RUN, Claims
 from django_qstash.results.models import GroupResult, Phase, StoredFields, TaskResult
 from django_qstash.serialization import dumps
+from django_qstash.sql.clock import DatabaseClock
 from django_qstash.sql.lease import free
 from django_qstash.sql.statements import raw
+from django_qstash.tasks import options as call_options
 from django_qstash.tasks.failure import exception_as_data
 from django_qstash.tasks.store import TaskRecord
 
@@ -36,10 +39,13 @@ class Reads(Claims):
     def fetch(self, task_id: str) -> TaskRecord | None:
         return self.fetch_many([task_id]).get(task_id)
 
-    def is_open(self, task_id: str) -> bool | None:
+    def is_open(self, task_id: str, heard_within: float | None = None) -> bool | None:
         rows = TaskResult.rows.using(self.alias).filter(task_id=task_id)
-        phase = rows.values_list("phase", flat=True).first()
-        return None if phase is None else phase != Phase.DONE
+        columns = ("phase", "follow", "date_created", "date_started", "date_done", "left")
+        row = rows.annotate(left=F("lease_until") - DatabaseClock()).values(*columns).first()
+        if row is None or row["phase"] == Phase.DONE:
+            return None if row is None else False
+        return heard_within is None or _silence(row) < heard_within
 
     def fetch_many(self, task_ids: Sequence[str]) -> Mapping[str, TaskRecord]:
         rows = TaskResult.objects.using(router.db_for_read(TaskResult))
@@ -153,6 +159,15 @@ class Reads(Claims):
 
     def delete_group(self, group_id: str) -> None:
         GroupResult.objects.using(self.alias).filter(group_id=group_id).delete()
+
+
+def _silence(row: Mapping[str, Any]) -> float:
+    """Seconds since an open row was heard of; negative while it has a lease, or its eta to come."""
+    moments = [row[name] for name in ("date_created", "date_started", "date_done")]
+    # A retry's letter is at QStash until then.
+    moments += [letter.get("eta") for letter in row["follow"] or ()]
+    silence = clock.time() - max(call_options.instant(each) for each in moments if each)
+    return silence if row["left"] is None else min(silence, -row["left"] / 1000)
 
 
 def as_record(row: TaskResult, **meta: Any) -> TaskRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -10,6 +11,7 @@ from typing import Any
 
 from django.utils.timezone import get_default_timezone
 
+from django_qstash import serialization
 from django_qstash.application import current, periodic
 from django_qstash.exceptions import DjangoQStashError, ImproperlyConfigured, NotRegistered
 from django_qstash.schedules.intervals import BaseSchedule, schedule
@@ -48,11 +50,12 @@ def declared() -> list[Declared]:
 
 def _of_tasks() -> Iterator[Declared]:
     for name, task in tasks.items():
-        # A workflow has one input; a plain task has arguments.
+        # A workflow has one input, which its body may take by name; a plain task has arguments.
         single = hasattr(task, "bind_data")
+        named = single and bool(task.signature_of_run().parameters)
         for index, trigger in enumerate(triggers(task.cron, task.timezone)):
             tag = trigger.id or (str(index) if index else "")
-            args, kwargs = trigger.arguments(single=single)
+            args, kwargs = trigger.arguments(single=single, named=named)
             yield Declared(
                 key=f"task:{name}" + (f"#{tag}" if tag else ""),
                 name=f"{name} ({tag})" if tag else name,
@@ -138,10 +141,12 @@ def fields_of(each: Declared) -> dict[str, Any]:
 def differences(row: TaskSchedule, each: Declared) -> list[str]:
     """The columns in which a row is not what its code says now."""
     wanted = fields_of(each)
-    # By their text: a tuple of the code's is a list in the database.
-    from django_qstash.serialization import dumps
+    return [name for name, value in wanted.items() if _text(getattr(row, name)) != _text(value)]
 
-    return [name for name, value in wanted.items() if dumps(getattr(row, name)) != dumps(value)]
+
+def _text(value: Any) -> str:
+    """Equal for what the database may give back: lists for tuples, and keys in its own order."""
+    return json.dumps(json.loads(serialization.dumps(value)), sort_keys=True)
 
 
 def make(each: Declared, using: str) -> TaskSchedule:

@@ -107,7 +107,7 @@ class ScheduleLetter:
             self.task, list(self.args), self.kwargs, options, task, check=False
         )
         run = derived_run(f"{self.id}\0{message_id}", "fire")
-        return message.but(run=run, schedule=self.name)
+        return message.but(run=run, schedule=self.name, schedule_id=self.id)
 
 
 _KINDS = {"args": list, "kwargs": dict, "call": dict, "delay": int, "p": int, "life": int}

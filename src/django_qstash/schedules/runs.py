@@ -40,12 +40,13 @@ def run_now(row: TaskSchedule) -> str:
 def history(row: TaskSchedule, count: int = 10) -> list[Any]:
     """The rows of the results app that a schedule's runs have left, the latest first.
 
-    They bear the schedule's name, so those from before it was given another are not among them.
+    They bear the schedule's id, so a new name takes them along, and one that another schedule had
+    before brings none.
     """
     if LABEL not in apps.app_configs:
         return []
     results: Any = apps.get_model(LABEL, "TaskResult")
-    found = results.objects.filter(schedule_name=row.name).order_by("-date_created")
+    found = results.objects.filter(schedule_id=row.schedule_id).order_by("-date_created")
     return list(found[:count])
 
 

@@ -37,5 +37,7 @@ def receive(letter: Mapping[str, Any], delivery: Delivery) -> Reply:
         args=old.args,
         kwargs=old.kwargs,
         retries=old.retries,
+        # Not signed either: it shows the run in that schedule's history, and does nothing else.
+        schedule_id=delivery.schedule_id[:190] or None,
     )
     return receive_task(message.as_dict(), delivery)

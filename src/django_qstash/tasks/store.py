@@ -219,8 +219,12 @@ class TaskStore(Protocol):
 
     def fetch(self, task_id: str) -> TaskRecord | None: ...
 
-    def is_open(self, task_id: str) -> bool | None:
-        """True until a task's final state is recorded; ``None`` if nothing is known of it."""
+    def is_open(self, task_id: str, heard_within: float | None = None) -> bool | None:
+        """True until a task's final state is recorded; ``None`` if nothing is known of it.
+
+        With ``heard_within``, false as well for one that has been silent for as many seconds: its
+        lease has ended, or its retry was due, and no delivery came.
+        """
         ...
 
     def fetch_many(self, task_ids: Sequence[str]) -> Mapping[str, TaskRecord]:
@@ -307,7 +311,7 @@ class NoStore:
     def fetch(self, task_id: str) -> TaskRecord | None:  # noqa: ARG002
         raise ResultsNotInstalled
 
-    def is_open(self, task_id: str) -> bool | None:  # noqa: ARG002
+    def is_open(self, task_id: str, heard_within: float | None = None) -> bool | None:  # noqa: ARG002
         raise ResultsNotInstalled
 
     def fetch_many(self, task_ids: Sequence[str]) -> Mapping[str, TaskRecord]:  # noqa: ARG002

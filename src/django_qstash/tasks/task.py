@@ -358,6 +358,13 @@ class Task(Generic[P, R]):
         """
         return None
 
+    def is_open(self, task_id: str, heard_within: float | None = None) -> bool | None:
+        """True while this call of the task is under way, as :meth:`TaskStore.is_open` has it.
+
+        Raises :class:`ResultsNotInstalled`.
+        """
+        return get_store().is_open(task_id, heard_within)
+
     @property
     def request(self) -> Context:
         """The context of the call under way; an empty one outside of any."""

@@ -28,11 +28,16 @@ class CronTrigger:
     def __post_init__(self) -> None:
         Cron.parse(self.expression, self.timezone or "")
 
-    def arguments(self, *, single: bool = False) -> tuple[list[Any], dict[str, Any]]:
-        """Positional and keyword arguments; ``single``: the input is one value, as a workflow's."""
+    def arguments(
+        self, *, single: bool = False, named: bool = False
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments.
+
+        ``single``: the input is one value, as a workflow's; ``named``: the body takes it by name.
+        """
         if self.input is None:
             return [], {}
-        if not single and isinstance(self.input, Mapping):
+        if isinstance(self.input, Mapping) and (named or not single):
             return [], dict(self.input)
         if not single and isinstance(self.input, (list, tuple)):
             return list(self.input), {}

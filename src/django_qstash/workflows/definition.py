@@ -182,6 +182,16 @@ class Workflow(Task[..., Any]):
 
         return open_letter(self, message, delivery, forced)
 
+    def is_open(self, task_id: str, heard_within: float | None = None) -> bool | None:
+        """True until the run has ended: its result is only written then."""
+        if apps.is_installed("django_qstash.workflows"):
+            from django_qstash.workflows.opening import is_open
+
+            found = is_open(task_id, heard_within)
+            if found is not None:
+                return found
+        return super().is_open(task_id, heard_within)
+
     def __repr__(self) -> str:
         return f"<@workflow: {self.name}>"
 

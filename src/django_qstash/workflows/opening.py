@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.db.models import F
+
 from django_qstash import clock, states
 from django_qstash.exceptions import InputValidationError, WorkerLostError
 from django_qstash.messages import TaskMessage, WorkflowMessage
+from django_qstash.sql.clock import DatabaseClock
 from django_qstash.tasks import execute
 from django_qstash.tasks import options as call_options
 from django_qstash.tasks.store import get_store
 from django_qstash.wire.delivery import Delivery, Reply
 from django_qstash.workflows import births, ending, engine, letters, rows
 from django_qstash.workflows.births import Birth
-from django_qstash.workflows.models import FINAL, WorkflowRun
+from django_qstash.workflows.models import FINAL, RunStatus, WorkflowRun
 from django_qstash.workflows.trigger import options_of, origin_of
 
 if TYPE_CHECKING:
@@ -48,6 +51,23 @@ def open_letter(
     if (run.origin or {}).get("run") != message.run:
         return Reply.done("stale", "another run has this id")
     return engine.advance(workflow, WorkflowMessage(workflow=workflow.name, id=run.run_id))
+
+
+def is_open(run_id: str, heard_within: float | None) -> bool | None:
+    """As :meth:`TaskStore.is_open`. A run that waits without a time is open until it is told."""
+    columns = ("status", "wake_at", "created_at", "started_at", "left")
+    left = F("lease_until") - DatabaseClock()
+    run = rows.runs().filter(run_id=run_id).annotate(left=left).values(*columns).first()
+    if run is None or run["status"] in FINAL:
+        return None if run is None else False
+    waits = run["status"] == RunStatus.WAITING and run["wake_at"] is None
+    if heard_within is None or waits:
+        return True
+    moments = (run[name] for name in ("created_at", "started_at", "wake_at"))
+    silence = clock.time() - max(each.timestamp() for each in moments if each)
+    if run["left"] is not None:
+        silence = min(silence, -run["left"] / 1000)
+    return bool(silence < heard_within)
 
 
 def _begin(workflow: Workflow, message: TaskMessage, data: object) -> WorkflowRun:
