@@ -67,6 +67,17 @@ class Received:
     def __bool__(self) -> bool:
         return not self.timed_out
 
+    @classmethod
+    def of(cls, name: str) -> Callable[[Any], Received]:
+        """What makes one of the value that is recorded, which is ``None`` when the time ran out."""
+
+        def shape(value: Any) -> Received:
+            if value is None:
+                return cls(timed_out=True, name=name)
+            return cls(data=value["data"], name=name, at=value["at"])
+
+        return shape
+
 
 class Host(Protocol):
     """Who does what a body asks for. The engine's has a database, the tests' has a dictionary."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django_qstash.exceptions import Interrupt, NonDeterminismError, Suspend, WorkflowError
+from django_qstash.workflows import versions
 from django_qstash.workflows.asks import Ask
 from django_qstash.workflows.failures import rebuild
 from django_qstash.workflows.history import Entry, History, Key, Kind, Status
@@ -142,15 +143,15 @@ class Context:
         Raises :class:`NonDeterminismError` for a recorded version outside of the two, which the
         code no longer knows.
         """
-        return self.step.version(change_id, minimum, maximum)
+        return versions.get_version(self, change_id, minimum, maximum)
 
     def patched(self, change_id: str) -> Any:
         """True for runs that come here with the patch in place, false for those that were past."""
-        return self.step.patched(change_id)
+        return versions.patched(self, change_id)
 
     def deprecate_patch(self, change_id: str) -> Any:
         """In place of :meth:`patched`, once no run without the patch is left."""
-        return self.step.deprecate_patch(change_id)
+        return versions.deprecate_patch(self, change_id)
 
     # --- what the steps ask ---------------------------------------------------------------------
 

@@ -40,6 +40,18 @@ def step_options(
     )
 
 
+def duration_of(duration: Duration | None, units: Mapping[str, float]) -> float:
+    """Seconds of a pause, said in one word or in units. Raises ``TypeError`` and ``ValueError``."""
+    if (duration is None) == (not units):
+        raise TypeError("Say how long to sleep once: sleep('id', '5m') or sleep('id', minutes=5).")
+    if duration is not None:
+        return durations.seconds(duration)
+    unknown = units.keys() - {"weeks", "days", "hours", "minutes", "seconds", "milliseconds"}
+    if unknown:
+        raise TypeError(f"sleep() knows no {', '.join(sorted(unknown))}; it knows weeks … seconds.")
+    return durations.seconds(timedelta(**units))
+
+
 def unwrapped(function: Any, options: StepOptions) -> tuple[Any, StepOptions]:
     """The plain function of one that ``@step`` has wrapped, with its options under ``options``."""
     own: StepOptions | None = getattr(function, "step_options", None)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import random
 import uuid
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django_qstash import clock
-from django_qstash.exceptions import NonDeterminismError
 from django_qstash.wire import durations
 from django_qstash.workflows import joins
 from django_qstash.workflows.asks import Ask, Received, StepOptions
@@ -18,6 +17,7 @@ from django_qstash.workflows.names import check_id, check_name
 from django_qstash.workflows.options import (
     OPTIONS,
     Duration,
+    duration_of,
     refuse_ambiguous,
     step_options,
     unwrapped,
@@ -141,7 +141,7 @@ class Steps:
 
         Nothing runs meanwhile, and the instant of waking is what is recorded.
         """
-        pause = _duration(duration, units)
+        pause = duration_of(duration, units)
         return self._context.ask(
             Ask(kind=Kind.SLEEP, step_id=check_id(step_id), due=lambda now: now + pause)
         )
@@ -166,7 +166,7 @@ class Steps:
         Signals of one name that came before are kept, and are received in their order.
         """
         ask = Ask(kind=Kind.SIGNAL, step_id=check_id(name), target=name, due=self._until(timeout))
-        ask.shape = _received(name)
+        ask.shape = Received.of(name)
         return self._context.ask(ask)
 
     def wait_for_event(self, step_id: str, key: str, /, *, timeout: Duration | None = None) -> Any:
@@ -176,7 +176,7 @@ class Steps:
         """
         check_name(key, "An event's key")
         ask = Ask(kind=Kind.EVENT, step_id=check_id(step_id), target=key, due=self._until(timeout))
-        ask.shape = _received(key)
+        ask.shape = Received.of(key)
         return self._context.ask(ask)
 
     # --- others' work ---------------------------------------------------------------------------
@@ -298,40 +298,6 @@ class Steps:
         """A random number from 0 up to 1, recorded."""
         return self._value(step_id, "random", random.random)
 
-    # --- versions of the code -------------------------------------------------------------------
-
-    def version(self, change_id: str, minimum: int, maximum: int) -> Any:
-        """See :meth:`Context.get_version`."""
-        for number in (minimum, maximum):
-            if isinstance(number, bool) or not isinstance(number, int):
-                raise TypeError(f"get_version({change_id!r}) takes whole numbers, not {number!r}.")
-        if minimum > maximum:
-            raise ValueError(f"get_version({change_id!r}): {minimum} is more than {maximum}.")
-        history = self._context.history
-
-        def choose() -> int:
-            # Steps are still ahead: the run was here before the code had this change.
-            return minimum if history.is_replaying else maximum
-
-        def checked(version: int) -> int:
-            if minimum <= version <= maximum:
-                return version
-            raise NonDeterminismError(
-                f"Run {self._context.run_id} goes by version {version} of {change_id!r}, and the "
-                f"code knows {minimum} to {maximum} only."
-            )
-
-        return self._context.mark(check_id(change_id), choose, checked)
-
-    def patched(self, change_id: str) -> Any:
-        """See :meth:`Context.patched`."""
-        history = self._context.history
-        return self._context.mark(check_id(change_id), lambda: int(not history.is_replaying), bool)
-
-    def deprecate_patch(self, change_id: str) -> Any:
-        """See :meth:`Context.deprecate_patch`."""
-        return self._context.mark(check_id(change_id), lambda: 1, lambda _: None)
-
     # --- within ---------------------------------------------------------------------------------
 
     def _value(self, step_id: str, target: str, function: Callable[[], Any]) -> Any:
@@ -406,17 +372,6 @@ def _of_function(
     )
 
 
-def _duration(duration: Duration | None, units: Mapping[str, float]) -> float:
-    if (duration is None) == (not units):
-        raise TypeError("Say how long to sleep once: sleep('id', '5m') or sleep('id', minutes=5).")
-    if duration is not None:
-        return durations.seconds(duration)
-    unknown = units.keys() - {"weeks", "days", "hours", "minutes", "seconds", "milliseconds"}
-    if unknown:
-        raise TypeError(f"sleep() knows no {', '.join(sorted(unknown))}; it knows weeks … seconds.")
-    return durations.seconds(timedelta(**units))
-
-
 def _signature(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     from django_qstash.tasks.canvas import Signature, group
     from django_qstash.tasks.registry import tasks
@@ -434,12 +389,3 @@ def _signature(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any
     if not hasattr(task, "s"):
         raise TypeError(f"step.task takes a task, its name, or a signature, not {task!r}.")
     return task.s(*args, **kwargs)
-
-
-def _received(name: str) -> Callable[[Any], Received]:
-    def shape(value: Any) -> Received:
-        if value is None:
-            return Received(timed_out=True, name=name)
-        return Received(data=value["data"], name=name, at=value["at"])
-
-    return shape
