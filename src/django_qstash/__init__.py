@@ -102,7 +102,7 @@ if TYPE_CHECKING:
         start_workflow,
         wait_workflow,
     )
-    from django_qstash.workflows.definition import (
+    from django_qstash.workflows.decorate import (
         define_workflow,
         step,
         workflow,
@@ -166,7 +166,7 @@ _HOMES = {
     "chunks": "tasks.canvas.maps",
     "current_app": "application.current",
     "current_task": "tasks.request",
-    "define_workflow": "workflows.definition",
+    "define_workflow": "workflows.decorate",
     "get_run": "workflows.control",
     "get_run_steps": "workflows.control",
     "get_stats": "workflows.control",
@@ -184,11 +184,11 @@ _HOMES = {
     "signature": "tasks.canvas.signature",
     "start_workflow": "workflows.control",
     "stashed_task": "tasks.decorators",
-    "step": "workflows.definition",
+    "step": "workflows.decorate",
     "subtask": "tasks.canvas.signature",
     "uuid": "messages",
     "wait_workflow": "workflows.control",
-    "workflow": "workflows.definition",
+    "workflow": "workflows.decorate",
     "xmap": "tasks.canvas.maps",
     "xstarmap": "tasks.canvas.maps",
 }

@@ -8,7 +8,7 @@ from django_qstash import shared_task
 from django_qstash.exceptions import CronError, OptionError
 from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.triggers import CronTrigger, triggers
-from django_qstash.workflows.definition import workflow
+from django_qstash.workflows.decorate import workflow
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ HOMES = {
     "RunHandle": "handles",
     "Workflow": "definition",
     "cancel_workflow": "control",
-    "define_workflow": "definition",
+    "define_workflow": "decorate",
     "get_run": "control",
     "get_run_steps": "control",
     "get_stats": "control",
@@ -28,9 +28,9 @@ HOMES = {
     "send_signal": "control",
     "signal_workflow": "control",
     "start_workflow": "control",
-    "step": "definition",
+    "step": "decorate",
     "wait_workflow": "control",
-    "workflow": "definition",
+    "workflow": "decorate",
 }
 
 __all__ = list(HOMES)
