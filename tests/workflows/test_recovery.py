@@ -191,6 +191,17 @@ class TestTriggers:
 
         assert get_run("begun").result == 2
 
+    def test_who_signals_does_not_hear_of_what_fails_after_the_commit(self, outbox):
+        run = w.approval.trigger()
+        deliver(outbox)
+
+        with at(connection.ops.quote_name("owed") + " = NULL", lose_the_connection):
+            send_signal(run, "approved", "yes")
+
+        assert WorkflowRun.objects.get().owed is not None
+        deliver(outbox)
+        assert run.result(1) == "yes"
+
     def test_the_sweep_sends_one_letter_for_a_run_that_is_owed_and_late(self, outbox, time):
         run = w.approval.trigger({"timeout": 10})
         deliver(outbox)

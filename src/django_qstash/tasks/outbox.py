@@ -116,10 +116,10 @@ def in_transaction(alias: str) -> bool:
 class AfterCommit:
     """A call that waits for the commit of a transaction; it is made once."""
 
-    __slots__ = ("call",)
-
     def __init__(self, call: Callable[[], Any]) -> None:
         self.call: Callable[[], Any] | None = call
+        # Django names by it what failed after a commit, with ``robust=True``.
+        self.__qualname__ = getattr(call, "__qualname__", type(call).__qualname__)
 
     def __call__(self) -> None:
         call, self.call = self.call, None
