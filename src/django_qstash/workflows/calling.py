@@ -10,11 +10,10 @@ from django_qstash import serialization
 from django_qstash.exceptions import MessageError, PublishError, WorkflowError
 from django_qstash.messages import decode
 from django_qstash.tasks import send
-from django_qstash.tasks.registry import tasks
 from django_qstash.transport.address import callback_url
 from django_qstash.wire.delivery import Delivery, Reply
 from django_qstash.wire.envelope import Envelope
-from django_qstash.workflows import failures, functions, observe
+from django_qstash.workflows import events, failures, functions, observe, records, rows
 from django_qstash.workflows.calls import (
     Call,
     CallFailed,
@@ -22,13 +21,14 @@ from django_qstash.workflows.calls import (
     idempotency_key,
     result_of,
 )
+from django_qstash.workflows.definition import known
 from django_qstash.workflows.entries import completed, failed, waiting
-from django_qstash.workflows.history import Entry, Key, Status
+from django_qstash.workflows.history import Entry, Key
 from django_qstash.workflows.waiting import consume, first_of
 
 if TYPE_CHECKING:
     from django_qstash.workflows.asks import Ask
-    from django_qstash.workflows.models import WorkflowEvent
+    from django_qstash.workflows.models import WorkflowEvent, WorkflowRun
     from django_qstash.workflows.turn import Turn
 
 #: ``?callback=`` of the address that QStash tells what a call came to.
@@ -85,9 +85,6 @@ def _publish(turn: Turn, key: Key, call: Call, ask: Ask) -> None:
 
 def receive(delivery: Delivery) -> Reply:
     """QStash tells what a call came to: the run that waits for it is woken by the last word."""
-    from django_qstash.workflows import rows
-    from django_qstash.workflows.events import deliver
-
     query = delivery.query
     try:
         key = Key(query["step"], int(query["o"]))
@@ -111,9 +108,9 @@ def receive(delivery: Delivery) -> Reply:
         raise MessageError("The callback's body is not base64.") from None
     data = result_of(status, content, told.get("header") or {})
     try:
-        _deliver_once(run, key, data, deliver)
+        _deliver_once(run, key, data)
         told = {"step": str(key), "status": status}
-        observe.log(tasks.get(run.workflow_id), run_id, observe.SUBMIT_THIRD_PARTY_RESULT, **told)
+        observe.log(known(run.workflow_id), run_id, observe.SUBMIT_THIRD_PARTY_RESULT, **told)
     except PublishError:
         return Reply.again("the run could not be woken")
     except WorkflowError:
@@ -121,13 +118,10 @@ def receive(delivery: Delivery) -> Reply:
     return Reply.done("received")
 
 
-def _deliver_once(run: Any, key: Key, data: dict[str, Any], deliver: Any) -> None:
-    from django_qstash.workflows import records, rows
-
+def _deliver_once(run: WorkflowRun, key: Key, data: dict[str, Any]) -> None:
     step = records.find(rows.alias(), run, key)
-    if step is not None and step.status in Status.DONE:
-        return
-    deliver(run.run_id, f"call:{key}", data, once=True)
+    if step is None or not step.is_done:
+        events.deliver(run.run_id, f"call:{key}", data, once=True)
 
 
 def _received(

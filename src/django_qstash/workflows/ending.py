@@ -12,25 +12,25 @@ from django.db.models import F
 
 from django_qstash import clock, serialization
 from django_qstash.conf import settings
-from django_qstash.exceptions import LeaseLost, RunTimeout, StepFailed
+from django_qstash.exceptions import LeaseLost, StepFailed
 from django_qstash.messages import TaskMessage, derived_run
 from django_qstash.sql.clock import DatabaseClock
 from django_qstash.sql.fields import json_text
 from django_qstash.sql.lease import free, lease_ms
 from django_qstash.sql.statements import moment, raw, storable, update_where
 from django_qstash.tasks import execute, send
-from django_qstash.tasks.failure import exception_as_data
+from django_qstash.tasks.failure import exception_as_data, to_exception
 from django_qstash.tasks.receive import as_record, make_context
-from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.store import Claimed, get_store
 from django_qstash.tasks.successors import body_of
 from django_qstash.transport.address import webhook_url
 from django_qstash.wire.delivery import Delivery
 from django_qstash.wire.envelope import Envelope
-from django_qstash.workflows import events, failures, observe, records, rows
+from django_qstash.workflows import bodies, events, failures, observe, records, rows
 from django_qstash.workflows.children import wake_waiters
 from django_qstash.workflows.context import entered
-from django_qstash.workflows.history import Entry, Key, Kind, Status
+from django_qstash.workflows.definition import known
+from django_qstash.workflows.history import Entry, History, Key, Kind, Status
 from django_qstash.workflows.models import (
     OPEN,
     Closing,
@@ -117,7 +117,7 @@ def fail(workflow: Workflow | None, hold: Hold, error: BaseException) -> bool:
 
 def cancel(run: WorkflowRun, reason: str) -> bool:
     """Record that the run is canceled, whoever is at work on it. False if it has ended."""
-    workflow = tasks.get(run.workflow_id)
+    workflow = known(run.workflow_id)
 
     def write(columns: Mapping[str, Any]) -> int:
         still_open = rows.runs().filter(pk=run.pk, status__in=OPEN)
@@ -125,7 +125,7 @@ def cancel(run: WorkflowRun, reason: str) -> bool:
 
     try:
         _end(
-            workflow,  # type: ignore[arg-type]
+            workflow,
             run,
             write,
             execute.revoked(reason or "canceled"),
@@ -245,16 +245,13 @@ def _close(workflow: Workflow | None, run: WorkflowRun) -> bool:
 
 def _hear(workflow: Workflow | None, run: WorkflowRun) -> None:
     """Call ``on_failure(ctx)``, and record that; what it raises is kept on the dead letter."""
-    from django_qstash.workflows.engine import make_context as context_of
-    from django_qstash.workflows.history import History
-
     if workflow is None or workflow.on_failure_hook is None:
         return
     alias = rows.alias()
     if records.find(alias, run, ON_FAILURE) is not None:
         return
-    context = context_of(workflow, run, _NoHost(History()))
-    context.error = error_of(run)
+    context = bodies.make_context(workflow, run, _NoHost(History()))
+    context.error = None if run.error is None else to_exception(run.error)
     context.failed_step = run.failed_step or None
     began = clock.now()
     entry = Entry(kind=Kind.ON_FAILURE, status=Status.COMPLETED, result="null", attempts=1)
@@ -269,15 +266,6 @@ def _hear(workflow: Workflow | None, run: WorkflowRun) -> None:
         dead = DeadLetterEntry.objects.using(alias).filter(run_id=run.run_id)
         dead.update(hook_error=storable(execute.format_traceback(error)) or "")
     records.insert(alias, run, ON_FAILURE, entry, started_at=began, executed_at=clock.now())
-
-
-def error_of(run: WorkflowRun) -> BaseException:
-    """What a failed run ended with, as its own class where that is imported and safe."""
-    from django_qstash.tasks.failure import to_exception
-
-    if run.error is None:
-        return RunTimeout(run.error_message, run_id=run.run_id)
-    return to_exception(run.error)
 
 
 class _NoHost:

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError
-from django.db.models import F
 
 from django_qstash import clock
 from django_qstash.conf import settings
@@ -21,10 +20,8 @@ from django_qstash.exceptions import (
     WorkerLostError,
 )
 from django_qstash.messages import WorkflowMessage
-from django_qstash.sql.clock import DatabaseClock
 from django_qstash.tasks import send
 from django_qstash.tasks.options import is_fifo
-from django_qstash.tasks.receive import MARGIN
 from django_qstash.tasks.renewal import kept
 from django_qstash.tasks.transient import is_transient
 from django_qstash.wire.delivery import Delivery, Reply
@@ -35,7 +32,9 @@ from django_qstash.workflows import (
     ending,
     errands,
     events,
+    fans,
     functions,
+    held,
     letters,
     observe,
     records,
@@ -44,18 +43,17 @@ from django_qstash.workflows import (
     sweep,
     waiting,
 )
-from django_qstash.workflows.context import Context, RunInfo
+from django_qstash.workflows.bodies import make_context, play, queue_of
 from django_qstash.workflows.definition import Workflow, find_workflow
 from django_qstash.workflows.history import Kind
 from django_qstash.workflows.interrupts import DeadlinePassed, Stop
 from django_qstash.workflows.models import FINAL, RunStatus, WorkflowRun
-from django_qstash.workflows.replay import Ended, replay
 from django_qstash.workflows.turn import Performer, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from django_qstash.workflows.asks import Host
+    from django_qstash.workflows.replay import Ended
     from django_qstash.workflows.rows import Hold
 
 logger = logging.getLogger("django_qstash.workflows")
@@ -85,8 +83,7 @@ def receive(letter: Mapping[str, Any], delivery: Delivery) -> Reply:  # noqa: AR
         work = branches.receive if message.step else advance
         reply = work(workflow, message)
     except PublishError as error:
-        logger.warning("What follows the run %s was not published: %s", message.id, error)
-        return Reply.again("what follows could not be published")
+        return letters.refused(message, error)
     sweep.by_traffic()
     return reply
 
@@ -96,7 +93,7 @@ def advance(workflow: Workflow, message: WorkflowMessage) -> Reply:
     hold = rows.claim(message)
     if hold is None:
         return stand(workflow, message)
-    if not message.enqueued and is_fifo(_queue_of(workflow, hold.run)) and _waited(message):
+    if not message.enqueued and is_fifo(queue_of(workflow, hold.run)) and _waited(message):
         hold.release()
         send.post(letters.seal(message, hold.run.options, fresh=True))
         return Reply.done("enqueued")
@@ -128,11 +125,6 @@ def _unavailable(hold: Hold, error: Exception) -> Reply:
     return Reply.again(f"the database was in the way: {error}")
 
 
-def _queue_of(workflow: Workflow, run: WorkflowRun) -> str | None:
-    own: str | None = (run.options or {}).get("queue")
-    return own or workflow.queue
-
-
 def _waited(message: WorkflowMessage) -> bool:
     return bool(message.generation or message.p or message.life)
 
@@ -151,12 +143,11 @@ def go_on(workflow: Workflow, hold: Hold) -> Reply:
         return _failed(workflow, hold, lost)
     if run.branches:
         # Whoever began the last fan-out died, or was refused, before its letters were sent.
-        branches.republish(run)
+        fans.republish(run)
     turn = Turn(hold, workflow, history, PERFORMERS)
     try:
-        context = turn.context = make_context(workflow, run, turn)
-        args, kwargs = workflow.input.arguments(context.data)
-        ended = replay(workflow.function, context, args, kwargs)
+        turn.context = make_context(workflow, run, turn)
+        ended = play(workflow, turn.context)
     except DeadlinePassed:
         late = RunTimeout(
             f"The run {run.run_id!r} did not end within {workflow.run_timeout:g} seconds.",
@@ -205,41 +196,12 @@ def _failed(workflow: Workflow, hold: Hold, error: BaseException) -> Reply:
     return Reply.failed("failed", "the run has failed; its dead letter is in the database")
 
 
-def make_context(workflow: Workflow, run: WorkflowRun, host: Host) -> Context:
-    """The ``ctx`` of a run. Raises :class:`InputValidationError`."""
-    return Context(
-        host,
-        run=RunInfo(
-            id=run.run_id,
-            workflow=run.workflow_id,
-            queue=_queue_of(workflow, run),
-            attempt=run.attempt,
-            max_attempts=workflow.policy.max_attempts,
-        ),
-        data=workflow.input.validated(run.data),
-        deadline=run.deadline,
-        idempotency_key=run.idempotency_key,
-        is_async=workflow.is_async,
-        strict=workflow.strict,
-        is_canceled=lambda: _is_canceled(run),
-    )
-
-
-def _is_canceled(run: WorkflowRun) -> bool:
-    return bool(rows.runs().filter(pk=run.pk, status=RunStatus.CANCELED).exists())
-
-
 # --- letters that are not ours to act on ----------------------------------------------------------
 
 
 def stand(workflow: Workflow, message: WorkflowMessage) -> Reply:
     """The answer to a letter that could not be claimed. Raises :class:`PublishError`."""
-    run = (
-        rows.runs()
-        .filter(run_id=message.id)
-        .annotate(left=F("lease_until") - DatabaseClock())
-        .first()
-    )
+    run = held.looked_at(rows.runs().filter(run_id=message.id))
     if run is None:
         return Reply.again("the run is not there yet")
     if run.status in FINAL:
@@ -259,12 +221,10 @@ def stand(workflow: Workflow, message: WorkflowMessage) -> Reply:
 
 def _later(run: Any, message: WorkflowMessage) -> Reply:
     """Send a copy for when the lease has ended, or its time has come. Raises PublishError."""
-    held = 0.0 if run.lease_token is None else max(0.0, float(run.left or 0) / 1000) + MARGIN
-    wait = max(held, letters.seconds_until(run.wake_at, clock.now()))
+    wait = held.wait_for(run)
     if not wait:
         return Reply.again("the run is being put down", after=1)
-    copy = message.but(p=message.p + 1)
-    send.post(letters.seal(copy, run.options, delay=wait, fresh=True))
+    letters.post_copy(message, run, wait)
     return Reply.done("busy", "a copy comes later")
 
 
@@ -276,7 +236,7 @@ def republish(run: WorkflowRun) -> None:
         delay = letters.seconds_until(run.wake_at, clock.now())
         send.post(letters.seal(letters.of_run(run), run.options, delay=delay))
     if run.waits == "branches":
-        branches.republish(run)
+        fans.republish(run)
     elif run.waits.startswith("task:"):
         errands.republish(run)
     elif run.waits.startswith("child:"):

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from django_qstash import serialization
 from django_qstash.messages import TaskMessage, derived_run
 from django_qstash.tasks import send
+from django_qstash.tasks.failure import to_exception
 from django_qstash.tasks.launch import Origin, letters_of
 from django_qstash.tasks.plan import plan
 from django_qstash.tasks.registry import tasks
-from django_qstash.workflows import failures, records
+from django_qstash.workflows import failures, records, rows
 from django_qstash.workflows.entries import completed, failed, waiting
 from django_qstash.workflows.history import Entry, Key, Kind, Status
 from django_qstash.workflows.waiting import consume, first_of
@@ -56,15 +57,13 @@ def _received(turn: Turn, ask: Ask, key: Key, old: Entry | None, event: Workflow
     if data.get("error") is None:
         done = completed(ask, old, serialization.dumps(data.get("value")))
     else:
-        error = failures.rebuild_cause(data["error"])
+        error = to_exception(data["error"])
         done = failed(ask, old, failures.of_step(str(key), 1, error))
     return consume(turn, key, old, done, event)
 
 
 def republish(run: WorkflowRun) -> None:
     """Send again what the run waits for. Raises :class:`PublishError`."""
-    from django_qstash.workflows import rows
-
     waits = records.steps(rows.alias(), run).filter(kind=Kind.TASK, status=Status.WAITING)
     for follow in waits.values_list("follow", flat=True):
         send.follow([TaskMessage.from_dict(letter) for letter in follow or ()])

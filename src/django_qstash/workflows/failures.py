@@ -65,8 +65,3 @@ def rebuild(data: Mapping[str, Any]) -> WorkflowError:
     if data.get("cause") is not None:
         error.__cause__ = to_exception(data["cause"])
     return error
-
-
-def rebuild_cause(data: Mapping[str, Any]) -> BaseException:
-    """An exception that was recorded as data, as its own class where that is imported and safe."""
-    return to_exception(data)

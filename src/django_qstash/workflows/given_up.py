@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from django_qstash.conf import settings
-from django_qstash.exceptions import PublishError, UnknownWorkflowError, WorkerLostError
+from django_qstash.exceptions import PublishError, WorkerLostError
 from django_qstash.messages import WorkflowMessage
 from django_qstash.tasks import send
 from django_qstash.tasks.given_up import LIVES
 from django_qstash.tasks.receive import MARGIN
 from django_qstash.wire.delivery import Delivery, Reply
 from django_qstash.workflows import branches, ending, engine, letters, rows
-from django_qstash.workflows.definition import Workflow, find_workflow
+from django_qstash.workflows.definition import known
 from django_qstash.workflows.models import FINAL, WorkflowRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-logger = logging.getLogger("django_qstash.workflows")
 
 
 def receive(
@@ -34,9 +31,9 @@ def receive(
     run = rows.runs().filter(run_id=message.id).first()
     if run is None:
         return Reply.done("over")
-    if run.status in FINAL:
-        return _tell(message, run)
     try:
+        if run.status in FINAL:
+            return _tell(message, run)
         if not message.step and run.generation != message.generation:
             if run.generation == message.generation + 1:
                 # Put down by the last delivery, which may have died before its letter was sent.
@@ -50,17 +47,13 @@ def receive(
             return Reply.done("sent again")
         return _fail(message, callback)
     except PublishError as error:
-        logger.warning("What follows the run %s was not published: %s", message.id, error)
-        return Reply.again("what follows could not be published")
+        return letters.refused(message, error)
 
 
 def _tell(message: WorkflowMessage, run: WorkflowRun) -> Reply:
     """It has ended, perhaps by an earlier delivery of this, which died before it told anybody."""
-    try:
-        if ending.tell(_known(message), run):
-            return Reply.done("over")
-    except PublishError as error:
-        logger.warning("What follows the run %s was not published: %s", message.id, error)
+    if ending.tell(known(message.workflow), run):
+        return Reply.done("over")
     return Reply.again("what follows is not done yet", after=30)
 
 
@@ -77,13 +70,6 @@ def _fail(message: WorkflowMessage, callback: Mapping[str, Any]) -> Reply:
         if run is not None and run.lease_token is not None:
             return Reply.again("somebody is at work on the run", after=30)
         return Reply.done("past")
-    if not ending.fail(_known(message), hold, lost):
+    if not ending.fail(known(message.workflow), hold, lost):
         return Reply.again("what follows is not done yet", after=30)
     return Reply.done("failed")
-
-
-def _known(message: WorkflowMessage) -> Workflow | None:
-    try:
-        return find_workflow(message.workflow)
-    except UnknownWorkflowError:
-        return None

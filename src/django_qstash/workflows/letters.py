@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from django_qstash.tasks import send
 from django_qstash.tasks.options import is_fifo
 from django_qstash.tasks.registry import tasks
 from django_qstash.transport.address import callback_url, webhook_url
+from django_qstash.wire.delivery import Reply
 from django_qstash.wire.envelope import Envelope
 
 if TYPE_CHECKING:
@@ -24,9 +26,26 @@ if TYPE_CHECKING:
     from django_qstash.workflows.models import WorkflowRun
 
 
+logger = logging.getLogger("django_qstash.workflows")
+
+
 def of_run(run: WorkflowRun) -> WorkflowMessage:
     """The letter that continues a run from where its row stands."""
     return WorkflowMessage(workflow=run.workflow_id, id=run.run_id, generation=run.generation)
+
+
+def of_branch(run: WorkflowRun, row: Any) -> WorkflowMessage:
+    """The letter of a branch, for its attempt after those that have ended.
+
+    ``row`` is anything that has a step's ``step_id``, ``occurrence`` and ``attempts``.
+    """
+    return WorkflowMessage(
+        workflow=run.workflow_id,
+        id=run.run_id,
+        step=row.step_id,
+        occurrence=row.occurrence,
+        retries=row.attempts,
+    )
 
 
 def seal(
@@ -85,6 +104,20 @@ def post_all(envelopes: Sequence[Envelope]) -> None:
     for receipt in send.post_many(envelopes):
         if isinstance(receipt, PublishError):
             raise receipt
+
+
+def post_copy(
+    message: WorkflowMessage, run: WorkflowRun, delay: float, limit: int | None = None
+) -> None:
+    """Publish a copy of a letter that could not be acted on now. Raises :class:`PublishError`."""
+    copy = message.but(p=message.p + 1)
+    send.post(seal(copy, run.options, delay=delay, fresh=True, limit=limit))
+
+
+def refused(message: WorkflowMessage, error: PublishError) -> Reply:
+    """The answer where QStash did not take what follows: the delivery is to come again."""
+    logger.warning("What follows the run %s was not published: %s", message.id, error)
+    return Reply.again("what follows could not be published")
 
 
 def seconds_until(moment: datetime | None, now: datetime) -> float:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import connections
-from django.db.models import ExpressionWrapper, F, TextField
 
 from django_qstash import serialization
 from django_qstash.sql.statements import fetch, insert_once, instant, moment, raw, storable, table
@@ -14,12 +13,15 @@ from django_qstash.workflows.failures import LONGEST
 from django_qstash.workflows.history import Entry, History, Key, Status
 from django_qstash.workflows.models import StepExecution, WorkflowRun
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
 COLUMNS = (
     "step_id",
     "occurrence",
     "kind",
     "status",
-    "text",
+    "result",
     "error",
     "attempts",
     "wake_at",
@@ -29,14 +31,10 @@ COLUMNS = (
     "fan",
     "id",
 )
-#: The same as they are in the table.
-READ = tuple("result" if column == "text" else column for column in COLUMNS)
 
 
 def steps(alias: str, run: WorkflowRun) -> Any:
-    # The result as text: each replay makes a value of its own, and most are never looked at.
-    text = ExpressionWrapper(F("result"), output_field=TextField())
-    return StepExecution.objects.using(alias).filter(workflow_run_id=run.pk).annotate(text=text)
+    return StepExecution.objects.using(alias).filter(workflow_run_id=run.pk)
 
 
 def read(alias: str, run: WorkflowRun, *, branch: Entry | None = None) -> History:
@@ -45,60 +43,45 @@ def read(alias: str, run: WorkflowRun, *, branch: Entry | None = None) -> Histor
     For a ``branch``, without the others of its fan-out: with ten thousand of them each would read
     all the others.
     """
-    names = ", ".join(connections[alias].ops.quote_name(column) for column in READ)
-    sql = f"SELECT {names} FROM {table(alias, StepExecution)} WHERE workflow_run_id = %s"  # noqa: S608
-    params: list[Any] = [run.pk]
-    if branch is not None:
-        sql += " AND (fan <> %s OR id = %s)"
-        params += [branch.fan, branch.pk]
-    return History.of(
-        (Key(row[0], row[1]), _read(row)) for row in fetch(alias, sql + " ORDER BY id", params)
-    )
-
-
-def _read(row: Any) -> Entry:
-    """An entry as the cursor returns it: the order is that of :data:`READ`."""
-    error, wake_at = row[5], instant(row[7])
-    return Entry(
-        kind=row[2],
-        status=row[3],
-        result=row[4],
-        error=None if error is None else serialization.loads(error),
-        attempts=row[6],
-        wake_at=None if wake_at is None else wake_at.timestamp(),
-        input_hash=row[8],
-        target=row[9],
-        child_id=row[10],
-        fan=row[11],
-        pk=row[12],
-    )
+    if branch is None:
+        return History.of(_select(alias, run, "", []))
+    return History.of(_select(alias, run, "AND (fan <> %s OR id = %s)", [branch.fan, branch.pk]))
 
 
 def find(alias: str, run: WorkflowRun, key: Key) -> Entry | None:
     """One step as it is recorded now."""
-    row = (
-        steps(alias, run)
-        .filter(step_id=key.step_id, occurrence=key.occurrence)
-        .values_list(*COLUMNS)
-        .first()
-    )
-    return None if row is None else entry_of(row)
+    return dict(_select(alias, run, "AND step_id = %s AND occurrence = %s", list(key))).get(key)
 
 
-def entry_of(row: Any) -> Entry:
-    return Entry(
-        kind=row[2],
-        status=row[3],
-        result=row[4],
-        error=row[5],
-        attempts=row[6],
-        wake_at=None if row[7] is None else row[7].timestamp(),
-        input_hash=row[8],
-        target=row[9],
-        child_id=row[10],
-        fan=row[11],
-        pk=row[12],
-    )
+def ended(alias: str, run: WorkflowRun, fans: Collection[int]) -> Iterator[tuple[Key, Entry]]:
+    """The branches of these fans that have ended."""
+    fan, done = (", ".join(["%s"] * len(values)) for values in (fans, Status.DONE))
+    where = f"AND fan IN ({fan}) AND status IN ({done})"
+    return _select(alias, run, where, [*fans, *Status.DONE]) if fans else iter(())
+
+
+def _select(
+    alias: str, run: WorkflowRun, where: str, params: list[Any]
+) -> Iterator[tuple[Key, Entry]]:
+    # The result stays text: each replay makes a value of its own, and most are never looked at.
+    names = ", ".join(connections[alias].ops.quote_name(column) for column in COLUMNS)
+    sql = f"SELECT {names} FROM {table(alias, StepExecution)} WHERE workflow_run_id = %s {where}"  # noqa: S608
+    for row in fetch(alias, f"{sql} ORDER BY id", [run.pk, *params]):
+        error, wake_at = row[5], instant(row[7])
+        entry = Entry(
+            kind=row[2],
+            status=row[3],
+            result=row[4],
+            error=None if error is None else serialization.loads(error),
+            attempts=row[6],
+            wake_at=None if wake_at is None else wake_at.timestamp(),
+            input_hash=row[8],
+            target=row[9],
+            child_id=row[10],
+            fan=row[11],
+            pk=row[12],
+        )
+        yield Key(row[0], row[1]), entry
 
 
 def insert(

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, router, transaction
+from django.db import connections, router
 from django.db.models import BooleanField, DateTimeField, F, Value
 
 from django_qstash import clock, serialization
 from django_qstash.exceptions import LeaseLost
-from django_qstash.sql.clock import DatabaseClock, clock_sql
+from django_qstash.sql.clock import clock_sql
 from django_qstash.sql.fields import PlainJSONField, ValueField
 from django_qstash.sql.lease import lease_ms
 from django_qstash.sql.statements import changed, fetch, instant, moment, table
+from django_qstash.workflows.held import Held
 from django_qstash.workflows.models import OPEN, RunStatus, WorkflowRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from django_qstash.messages import WorkflowMessage
 
@@ -42,43 +41,14 @@ def stamp() -> int:
     return int(clock.time() * 1000)
 
 
-@dataclass(slots=True, eq=False)
-class Hold:
-    """A run that is claimed: what this delivery may write to it while the lease is its own."""
+class Hold(Held[WorkflowRun]):
+    """A run that is claimed."""
 
-    run: WorkflowRun
-    token: str
-    alias: str = field(default_factory=alias)
-    #: A step's own transaction holds the row: whoever renews from outside would wait for it.
-    in_transaction: bool = False
+    __slots__ = ()
 
-    def mine(self) -> Any:
-        """The row while the lease is ours."""
-        return WorkflowRun.objects.using(self.alias).filter(pk=self.run.pk, lease_token=self.token)
-
-    def renew(self, message: Any = None, token: str = "") -> bool:  # noqa: ARG002 - the keeper's
-        """Lengthen the lease; false if it is not ours any more."""
-        if self.in_transaction:
-            return True
-        return bool(self.mine().update(lease_until=DatabaseClock() + lease_ms()))
-
-    def can_renew_within(self, *, atomic: bool) -> bool:  # noqa: ARG002
-        return True
-
-    @contextmanager
-    def fenced(self, **columns: Any) -> Iterator[None]:
-        """A transaction that begins by lengthening the lease: a takeover waits for its end.
-
-        ``columns`` are written to the run with it. Raises :class:`LeaseLost`.
-        """
-        with transaction.atomic(using=self.alias):
-            if not self.mine().update(lease_until=DatabaseClock() + lease_ms(), **columns):
-                raise LeaseLost
-            self.in_transaction = True
-            try:
-                yield
-            finally:
-                self.in_transaction = False
+    @property
+    def run(self) -> WorkflowRun:
+        return self.row
 
     def release(self) -> None:
         """Give the run back as it was, so that the next delivery need not wait."""
@@ -89,7 +59,7 @@ class Hold:
         row = self.mine().first()
         if row is None:
             raise LeaseLost
-        self.run = row
+        self.row = row
 
     def count_progress(self, steps: int) -> None:
         """Deliveries that recorded something do not count against the run."""

@@ -16,15 +16,9 @@ if TYPE_CHECKING:
 NOTHING = "null"
 
 
-def sleep(keeper: Keeper, ask: Ask, key: Key, entry: Entry | None) -> Entry:
+def sleep(keeper: Keeper, ask: Ask, key: Key, old: Entry | None) -> Entry:
     """The instant of waking is recorded when the sleep begins; a sleep of nothing is no pause."""
-    if entry is None:
-        entry = waiting(ask)
-        if is_due(entry.wake_at):
-            done = completed(ask, entry, NOTHING)
-            return keeper.record(key, None, done, started_at=clock.now())
-        while True:
-            keeper.wait(key, None, entry)
+    entry = old or waiting(ask)
     while not is_due(entry.wake_at):
-        keeper.wait(key, entry, entry)
-    return keeper.record(key, entry, completed(ask, entry, NOTHING), started_at=clock.now())
+        keeper.wait(key, old, entry)
+    return keeper.record(key, old, completed(ask, entry, NOTHING), started_at=clock.now())

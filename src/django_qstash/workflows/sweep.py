@@ -11,8 +11,8 @@ from django_qstash.conf import settings
 from django_qstash.sql.clock import DatabaseClock
 from django_qstash.sql.lease import lease_ms
 from django_qstash.tasks import send
-from django_qstash.tasks.registry import tasks
-from django_qstash.workflows import branches, ending, events, letters, rows
+from django_qstash.workflows import ending, events, letters, rows
+from django_qstash.workflows.definition import known
 from django_qstash.workflows.history import Kind, Status
 from django_qstash.workflows.models import OPEN, Closing, RunStatus, StepExecution
 
@@ -90,7 +90,9 @@ def _branches(limit: int) -> int:
     )
     found = list(stuck[:limit])
     for row in found:
-        send.post(branches.letter_of(row))
+        run = row.workflow_run
+        letter = letters.of_branch(run, row)
+        send.post(letters.seal(letter, run.options, fresh=True, limit=row.limit))
     return len(found)
 
 
@@ -99,5 +101,5 @@ def _endings(limit: int) -> int:
     closing = rows.runs().exclude(closing=Closing.NOTHING).filter(completed_at__lt=late)
     found = list(closing[:limit])
     for run in found:
-        ending.tell(tasks.get(run.workflow_id), run)  # type: ignore[arg-type]
+        ending.tell(known(run.workflow_id), run)
     return len(found)

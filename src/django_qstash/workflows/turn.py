@@ -14,7 +14,7 @@ from django.db import DatabaseError, transaction
 from django_qstash import clock
 from django_qstash.conf import settings
 from django_qstash.exceptions import LeaseLost, PublishError, Suspend
-from django_qstash.workflows import letters, observe, records
+from django_qstash.workflows import fans, letters, observe, records
 from django_qstash.workflows.entries import instant
 from django_qstash.workflows.history import Entry, History, Key, Status
 from django_qstash.workflows.interrupts import DeadlinePassed, Stop
@@ -66,19 +66,15 @@ class Turn:
         return done
 
     def start(self, branches: Sequence[tuple[Ask, Key]]) -> None:
-        from django_qstash.workflows.branches import begin
-
         try:
             self._look()
-            begin(self, branches)
+            fans.begin(self, branches)
         except (DatabaseError, PublishError) as error:
             raise Stop(error) from error
 
     def join(self, keys: Sequence[Key]) -> None:
-        from django_qstash.workflows.branches import join
-
         try:
-            join(self, keys)
+            fans.join(self, keys)
         except (DatabaseError, PublishError) as error:
             raise Stop(error) from error
 

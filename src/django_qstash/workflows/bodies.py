@@ -1,0 +1,53 @@
+"""A run's body: the context that it gets, and playing it over what is recorded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django_qstash.workflows import rows
+from django_qstash.workflows.context import Context, RunInfo
+from django_qstash.workflows.models import RunStatus, WorkflowRun
+from django_qstash.workflows.replay import Ended, replay
+
+if TYPE_CHECKING:
+    from django_qstash.workflows.asks import Host
+    from django_qstash.workflows.definition import Workflow
+
+
+def make_context(workflow: Workflow, run: WorkflowRun, host: Host) -> Context:
+    """The ``ctx`` of a run. Raises :class:`InputValidationError`."""
+    return Context(
+        host,
+        run=RunInfo(
+            id=run.run_id,
+            workflow=run.workflow_id,
+            queue=queue_of(workflow, run),
+            attempt=run.attempt,
+            max_attempts=workflow.policy.max_attempts,
+        ),
+        data=workflow.input.validated(run.data),
+        deadline=run.deadline,
+        idempotency_key=run.idempotency_key,
+        is_async=workflow.is_async,
+        strict=workflow.strict,
+        is_canceled=lambda: _is_canceled(run),
+    )
+
+
+def play(workflow: Workflow, context: Context) -> Ended:
+    """Run the body from its start, as :func:`replay` does.
+
+    Raises ``TypeError`` for input that does not fit the body any more.
+    """
+    args, kwargs = workflow.input.arguments(context.data)
+    return replay(workflow.function, context, args, kwargs)
+
+
+def queue_of(workflow: Workflow, run: WorkflowRun) -> str | None:
+    """The queue that the run's letters go through: its own, or its workflow's."""
+    own: str | None = (run.options or {}).get("queue")
+    return own or workflow.queue
+
+
+def _is_canceled(run: WorkflowRun) -> bool:
+    return bool(rows.runs().filter(pk=run.pk, status=RunStatus.CANCELED).exists())
