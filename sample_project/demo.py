@@ -8,6 +8,7 @@ ports and the folder are those of DEMO_PORT, DEMO_QSTASH_PORT and DEMO_FOLDER in
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import socket
@@ -88,6 +89,7 @@ class Demo:
         self._start("site", __file__, "--site", f"{HOST}:{self.port}")
         self._wait_for("qstash", f"{self.qstash}/healthz")
         self._wait_for("site", self.site)
+        tell_of_schedules()
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -174,6 +176,17 @@ def prepare_database() -> None:
                 copies=copies,
                 card=card,
             )
+
+
+def tell_of_schedules() -> None:
+    """Have QStash fire what the code and the database say. Raises :class:`Failure`."""
+    from django.core.management import CommandError, call_command
+
+    said = io.StringIO()
+    try:
+        call_command("task_schedules", "--sync", "--no-input", stdout=said, stderr=said)
+    except CommandError as error:
+        raise Failure(f"{error}\n{said.getvalue()}") from error
 
 
 def round_trip(demo: Demo) -> tuple[str, str, float]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from demo import Demo
+    from django_qstash.schedules.models import TaskSchedule
 
 #: Seconds that all jobs of an order have to come to their ends.
 PATIENCE = 40
@@ -38,6 +39,7 @@ def check(demo: Demo, began: float) -> int:
             buttons(browser),
             admin(browser),
             workflow(browser),
+            schedules(browser),
             behind_the_scenes(demo.folder),
         ):
             say(f"ok    {line}")
@@ -150,6 +152,50 @@ def workflow(browser: Browser):
                 raise Wrong(f"After “{name}” the workflow is not {expected!r}: {text[:300]}")
             time.sleep(0.2)
         yield f"workflow: {name}, then {expected}"
+
+
+def schedules(browser: Browser):
+    """QStash has both schedules, fires one, and the admin runs the other."""
+    from django_qstash.schedules.models import TaskSchedule
+    from django_qstash.transport import get_transport
+
+    qstash = get_transport()
+    theirs = {each["scheduleId"]: each["cron"] for each in qstash.request("GET", "/v2/schedules")}
+    rows = {row.name: row for row in TaskSchedule.objects.all()}
+    expected = {
+        "orders.tasks.close_the_day": "CRON_TZ=Europe/Berlin 0 18 * * 1-5",
+        "Clear old results": "30 3 * * *",
+    }
+    if {name: theirs.get(row.schedule_id) for name, row in rows.items()} != expected:
+        raise Wrong(f"QStash has the schedules {theirs}, and the shop {list(rows)}.")
+    listed = browser.get("/admin/django_qstash_schedules/taskschedule/").text
+    for row in rows.values():
+        if row.words not in listed or "Not in step" in listed:
+            raise Wrong(f"The admin does not say of {row.name!r}: {row.words}.")
+    by_code, by_row = (rows[name] for name in expected)
+    qstash.request("POST", f"/_dev/schedules/{by_code.schedule_id}/fire")
+    yield f"schedule {by_code.name!r}, {by_code.words}: {_latest(by_code)}"
+    page = browser.get(f"/admin/django_qstash_schedules/taskschedule/{by_row.pk}/change/")
+    (run_now,) = [form for form in page.forms if form.action.endswith("/run/")]
+    browser.post(run_now)
+    yield f"schedule {by_row.name!r}, {by_row.words}, run now: {_latest(by_row)}"
+
+
+def _latest(schedule: TaskSchedule) -> str:
+    """What the one run of a schedule came to."""
+    from django_qstash.schedules import runs
+
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = runs.history(schedule)
+        if len(found) == 1 and found[0].date_done:
+            break
+        if time.monotonic() > deadline:
+            raise Wrong(f"{schedule.name!r} has {len(found)} runs, and none has ended.")
+        time.sleep(0.1)
+    if found[0].status != "SUCCESS":
+        raise Wrong(f"{schedule.name!r} ended as {found[0].status}: {found[0].result}")
+    return str(found[0].status)
 
 
 def behind_the_scenes(folder: Path):

@@ -38,6 +38,7 @@ INSTALLED_APPS = [
     "django_qstash.results",
     "django_qstash.outbox",
     "django_qstash.workflows",
+    "django_qstash.schedules",
     "orders",
 ]
 
