@@ -59,6 +59,8 @@ class Keeper:
         self._condition = threading.Condition()
         self._leases: set[Lease] = set()
         self._thread: threading.Thread | None = None
+        #: Until when the thread sleeps, by the monotonic clock.
+        self._asleep_until = 0.0
         self._pid = os.getpid()
 
     def add(self, lease: Lease) -> None:
@@ -72,6 +74,9 @@ class Keeper:
                     target=self._work, name="django-qstash-leases", daemon=True
                 )
                 self._thread.start()
+            elif lease.due < self._asleep_until:
+                # Not for every lease: one of the usual length is due long after the next look.
+                self._condition.notify()
 
     def discard(self, lease: Lease) -> None:
         with self._condition:
@@ -83,7 +88,7 @@ class Keeper:
         while True:
             with self._condition:
                 if not self._leases:
-                    self._condition.wait(timeout=5)
+                    self._sleep(5)
                     if not self._leases:
                         self._thread = None
                         return
@@ -91,12 +96,17 @@ class Keeper:
                 due = [lease for lease in self._leases if lease.due <= now]
                 if not due:
                     soonest = min(lease.due for lease in self._leases)
-                    self._condition.wait(timeout=min(max(0.01, soonest - now), 1.0))
+                    self._sleep(min(max(0.01, soonest - now), 1.0))
                     continue
             for lease in due:
                 self._renew(lease)
             # Idle between rounds that are many seconds apart: no connection is held for it.
             connections.close_all()
+
+    def _sleep(self, seconds: float) -> None:
+        self._asleep_until = time.monotonic() + seconds
+        self._condition.wait(timeout=seconds)
+        self._asleep_until = 0.0
 
     def _renew(self, lease: Lease) -> None:
         third = settings.DJANGO_QSTASH_LEASE / 3
