@@ -26,6 +26,7 @@ from django_qstash.workflows import (
     letters,
     observe,
     records,
+    rehearsal,
     rows,
 )
 from django_qstash.workflows.definition import known
@@ -158,6 +159,8 @@ def _work(workflow: Workflow, branch: Branch) -> Reply:
         if is_transient(error):
             raise Unavailable(str(error)) from error
         return _fail(branch, error, number)
+    if rehearsal.stage is not None:
+        rehearsal.stage.branch(branch.run, branch.key, ask)
     policy = ask.options.policy or workflow.policy
     try:
         if ask.options.atomic:
@@ -246,3 +249,5 @@ def _tell(branch: Branch, entry: Entry) -> None:
     workflow = known(branch.run.workflow_id)
     if workflow is not None:
         observe.stepped(workflow, branch.run.run_id, branch.key, entry)
+    if rehearsal.stage is not None:
+        rehearsal.stage.branched(branch.run, branch.key, entry)

@@ -38,6 +38,7 @@ from django_qstash.workflows import (
     letters,
     observe,
     records,
+    rehearsal,
     rows,
     sleeping,
     sweep,
@@ -160,6 +161,8 @@ def go_on(workflow: Workflow, hold: Hold) -> Reply:
     if ended.paused:
         letters.post_all(turn.outbound)
         return Reply.done("suspended")
+    if rehearsal.stage is not None:
+        rehearsal.stage.ended(turn)
     return conclude(workflow, turn, ended)
 
 

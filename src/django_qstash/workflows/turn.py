@@ -14,7 +14,7 @@ from django.db import DatabaseError, transaction
 from django_qstash import clock
 from django_qstash.conf import settings
 from django_qstash.exceptions import LeaseLost, PublishError, Suspend
-from django_qstash.workflows import fans, letters, observe, records
+from django_qstash.workflows import fans, letters, observe, records, rehearsal
 from django_qstash.workflows.entries import instant
 from django_qstash.workflows.history import Entry, History, Key, Status
 from django_qstash.workflows.interrupts import DeadlinePassed, Stop
@@ -57,7 +57,11 @@ class Turn:
     def perform(self, ask: Ask, key: Key, entry: Entry | None) -> Entry:
         try:
             self._look()
-            done = self.performers[ask.kind](self, ask, key, entry)
+            perform = self.performers[ask.kind]
+            if rehearsal.stage is None:
+                done = perform(self, ask, key, entry)
+            else:
+                done = rehearsal.stage.step(self, ask, key, entry, perform)
             if self._budget_is_spent():
                 self.history.put(key, done)
                 self._hand_over()
