@@ -18,6 +18,7 @@ class DjangoQStashConfig(AppConfig):
         from django_qstash.conf import runserver_address
         from django_qstash.tasks.registry import autodiscover, settings_packages
         from django_qstash.webhook import shutdown
+        from django_qstash.workflows import checks as of_workflows  # noqa: F401 - as well
 
         autodiscover()
         load_task_backends()

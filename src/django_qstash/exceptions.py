@@ -271,7 +271,18 @@ class UnknownWorkflowError(WorkflowError, KeyError):
 
 
 class NonDeterminismError(WorkflowError):
-    """The body asks for something else than is recorded under a step's id; the text names both."""
+    """The body asks for something else than is recorded under a step's id; the text names both.
+
+    ``step`` is the step's id, ``recorded`` and ``asked`` are the two, in words; ``""`` if unknown.
+    """
+
+    def __init__(
+        self, message: str = "", *, step: str = "", recorded: str = "", asked: str = ""
+    ) -> None:
+        self.step = step
+        self.recorded = recorded
+        self.asked = asked
+        super().__init__(message)
 
 
 class IdempotencyConflict(WorkflowError):

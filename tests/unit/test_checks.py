@@ -64,6 +64,7 @@ def test_each_fault_has_its_id(changes, wanted):
         assert ids() == wanted
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("name", [row.name for row in conf.table()])
 def test_a_value_of_a_wrong_type_is_an_error_and_breaks_no_other_check(name):
     with override_settings(**{name: object()}):
@@ -145,6 +146,7 @@ def test_secrets_are_not_printed():
         assert "s3cret" not in str(message("django_qstash.E001"))
 
 
+@pytest.mark.django_db
 class TestDeployment:
     def test_a_good_site_has_nothing_to_hear(self):
         assert ids(include_deployment_checks=True) == set()

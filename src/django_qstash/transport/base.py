@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.core.signals import setting_changed
@@ -53,6 +55,8 @@ class Transport(Protocol):
 _transport: tuple[str, Transport] | None = None
 #: Two threads that publish first at the same time must not get a transport each.
 _making = threading.RLock()
+#: What stands in for it in this thread or coroutine.
+_instead: ContextVar[Transport | None] = ContextVar("django_qstash_transport", default=None)
 
 
 def get_transport() -> Transport:
@@ -61,6 +65,8 @@ def get_transport() -> Transport:
     Raises :class:`ImproperlyConfigured` when the setting names no class.
     """
     global _transport
+    if (instead := _instead.get()) is not None:
+        return instead
     path = settings.DJANGO_QSTASH_TRANSPORT
     found = _transport
     if found is None or found[0] != path:
@@ -69,6 +75,16 @@ def get_transport() -> Transport:
             if found is None or found[0] != path:
                 found = _transport = (path, _load(path)())
     return found[1]
+
+
+@contextmanager
+def use(transport: Transport) -> Iterator[None]:
+    """Let this thread or coroutine publish through ``transport`` in this block."""
+    token = _instead.set(transport)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
 
 
 def _load(path: str) -> type[Transport]:

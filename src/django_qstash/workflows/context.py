@@ -279,11 +279,14 @@ class Context:
     def _compare(self, ask: Ask, key: Key, entry: Entry) -> None:
         """Raises :class:`NonDeterminismError` where the body asks for something else."""
         if (entry.kind, entry.target) != (ask.kind, ask.target):
+            recorded, asked = named(entry.kind, entry.target), named(ask.kind, ask.target)
             raise NonDeterminismError(
-                f"Step {str(key)!r} of run {self.run_id} is recorded as "
-                f"{_named(entry.kind, entry.target)}, and the code now asks for "
-                f"{_named(ask.kind, ask.target)}. Give the new step another id, or keep both ways "
-                "with ctx.get_version or ctx.patched."
+                f"Step {str(key)!r} of run {self.run_id} is recorded as {recorded}, and the code "
+                f"now asks for {asked}. Give the new step another id, or keep both ways with "
+                "ctx.get_version or ctx.patched.",
+                step=str(key),
+                recorded=recorded,
+                asked=asked,
             )
         if entry.input_hash != ask.input_hash and entry.is_done:
             said = (
@@ -291,9 +294,10 @@ class Context:
                 "code now gives it; its recorded result is used."
             )
             if self.strict:
-                raise NonDeterminismError(said)
+                raise NonDeterminismError(said, step=str(key))
             told = {"step_id": key.step_id, "occurrence": key.occurrence}
-            step_input_changed.emit(self.workflow_id, run_id=self.run_id, **told)
+            if not _silent.get():
+                step_input_changed.emit(self.workflow_id, run_id=self.run_id, **told)
             warnings.warn(said, ChangedInputWarning, stacklevel=2)
 
 
@@ -305,7 +309,8 @@ def value_of(entry: Entry) -> Any:
     return entry.value
 
 
-def _named(kind: str, target: str) -> str:
+def named(kind: str, target: str) -> str:
+    """What a step is, for people: ``a wait for the signal 'approved'``."""
     names = {
         Kind.RUN: "a step.run",
         Kind.SLEEP: "a sleep",
@@ -330,7 +335,8 @@ class _ReplayLogger(logging.LoggerAdapter):  # type: ignore[type-arg]
         self._context = context
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's
-        quiet = self._context.history.is_replaying or self._context.is_paused
+        context = self._context
+        quiet = context.history.is_replaying or context.is_paused or _silent.get()
         return not quiet and super().isEnabledFor(level)
 
     def process(
@@ -350,6 +356,7 @@ class Frame:
 
 
 _frame: ContextVar[Frame | None] = ContextVar("django_qstash_workflow", default=None)
+_silent: ContextVar[bool] = ContextVar("django_qstash_workflow_silent", default=False)
 
 
 def current_context() -> Context | None:
@@ -372,3 +379,13 @@ def entered(context: Context, *, in_step: bool = False) -> Iterator[None]:
         yield
     finally:
         _frame.reset(token)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Have no signal tell, and ``ctx.logger`` log, what a body does in this block."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)

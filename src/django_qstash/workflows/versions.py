@@ -29,7 +29,10 @@ def get_version(context: Context, change_id: str, minimum: int, maximum: int) ->
             return version
         raise NonDeterminismError(
             f"Run {context.run_id} goes by version {version} of {change_id!r}, and the code knows "
-            f"{minimum} to {maximum} only."
+            f"{minimum} to {maximum} only.",
+            step=f"version:{change_id}",
+            recorded=f"version {version}",
+            asked=f"version {minimum} to {maximum}",
         )
 
     return context.mark(check_id(change_id), choose, checked)

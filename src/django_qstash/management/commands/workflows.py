@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
-from typing import Any
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -18,6 +20,9 @@ from django_qstash.exceptions import (
 from django_qstash.workflows import control
 from django_qstash.workflows.definition import find_workflow
 from django_qstash.workflows.handles import RunHandle, state_of
+
+if TYPE_CHECKING:
+    from django_qstash.workflows.forecast import Finding
 
 APP = "django_qstash.workflows"
 
@@ -64,6 +69,13 @@ class Command(BaseCommand):
         stats = actions.add_parser("stats", help="Count runs by workflow and status.")
         stats.add_argument("--workflow", metavar="NAME")
         stats.add_argument("--json", action="store_true")
+        check = actions.add_parser(
+            "check", help="Say which runs that have not ended would break with this code."
+        )
+        check.add_argument("--workflow", metavar="NAME")
+        check.add_argument("--limit", type=int, help="Runs at most, the newest first (all).")
+        check.add_argument("--all", action="store_true", help="Name those that would go on, too.")
+        check.add_argument("--json", action="store_true")
         actions.add_parser("sweep", help="Send the letters that should have come long ago.")
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:  # noqa: ARG002
@@ -154,6 +166,47 @@ class Command(BaseCommand):
             if step["error"]:
                 self.stdout.write(f"            {step['error']}")
 
+    def do_check(self, options: Mapping[str, Any]) -> None:
+        from django_qstash.workflows.forecast import forecast_all
+
+        limit = options["limit"]
+        if limit is not None and limit < 1:
+            raise CommandError(f"--limit {limit} must be at least 1.")
+        findings = []
+        # What a body prints is none of this command's output.
+        with redirect_stdout(sys.stderr):
+            for finding in forecast_all(options["workflow"], limit):
+                findings.append(finding)
+                if not options["json"]:
+                    self._tell(finding, everything=options["all"])
+        broken = sum(finding.breaks for finding in findings)
+        warned = sum(bool(finding.warnings) for finding in findings)
+        if options["json"]:
+            summary = {"checked": len(findings), "would_break": broken, "with_warnings": warned}
+            told = [finding.as_data() for finding in findings]
+            self.stdout.write(_text({"runs": told, "summary": summary}))
+        else:
+            self.stdout.write(
+                f"{_runs(len(findings))} checked: {broken} would break, "
+                f"{len(findings) - broken} would go on. {warned} with warnings."
+            )
+        if broken:
+            raise CommandError(f"{_runs(broken)} would break.")
+
+    def _tell(self, finding: Finding, *, everything: bool) -> None:
+        name = f"{finding.run_id}  {finding.workflow}"
+        if finding.breaks:
+            self.stdout.write(f"{name}  would break: {finding.error}")
+            if finding.recorded:
+                at = f"at {finding.step!r}: recorded is" if finding.step else "recorded is"
+                self.stdout.write(f"    {at} {finding.recorded}, asked for {finding.asked}")
+        elif everything or finding.warnings:
+            where = f"would go on at {finding.step!r}, {finding.asked}"
+            ahead = f"; {finding.ahead} recorded not looked at" if finding.ahead else ""
+            self.stdout.write(f"{name}  {where if finding.step else 'would end'}{ahead}")
+        for warning in finding.warnings:
+            self.stdout.write(f"    warning: {warning}")
+
     def do_stats(self, options: Mapping[str, Any]) -> None:
         stats = control.get_stats(options["workflow"])
         if options["json"]:
@@ -164,6 +217,10 @@ class Command(BaseCommand):
         for name, counts in sorted(stats.items()):
             said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
             self.stdout.write(f"{name}: {said}")
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'' if count == 1 else 's'}"
 
 
 def _step(step: Any) -> dict[str, Any]:
