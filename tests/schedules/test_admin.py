@@ -91,9 +91,12 @@ class TestForm:
         TaskSchedule.objects.update(code_key="beat:nightly")
         page = admin_client.get(f"{ROOT}/{row.pk}/change/").content.decode()
         assert "The code (nightly)." in page
-        admin_client.post(f"{ROOT}/{row.pk}/change/", {"name": "other", "cron": "* * * * *"})
+        changes = {"name": "other", "cron": "* * * * *", "overlap": "skip"}
+        admin_client.post(f"{ROOT}/{row.pk}/change/", changes)
         row.refresh_from_db()
         assert (row.name, row.cron, row.is_active) == ("nightly", "0 3 * * *", False)
+        # Code says nothing of what runs do that overlap.
+        assert row.overlap == "skip"
 
     def test_a_task_that_is_gone_is_still_shown(self, admin_client, outbox):
         row = make()

@@ -38,6 +38,8 @@ from django_qstash.schedules.words import in_words
 #: What going wrong says itself, in a sentence for people.
 _SAID = (DjangoQStashError, ImproperlyConfigured, NotRegistered, TypeError, ValueError)
 _SHOWN = 5
+#: What may be changed here of a schedule that code owns: code says nothing of it.
+_NOT_OF_CODE = ("is_active", "overlap")
 
 
 class Schedules(ChangeList):
@@ -137,7 +139,8 @@ class TaskScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def owner(self, row: TaskSchedule) -> str:
         key = (row.code_key or "").partition(":")[2]
         return _(
-            "The code (%(key)s). It is changed there; here it can be paused, resumed and run. "
+            "The code (%(key)s). It is changed there; here it can be paused, resumed and run, and "
+            "told what to do when runs overlap. "
             "Deleted here, it comes back with the next task_schedules --sync."
         ) % {"key": key}
 
@@ -199,7 +202,7 @@ class TaskScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if obj is None or not obj.is_from_code:
             return own
         fields = (name for _title, options in self.fieldsets for name in options["fields"])
-        return tuple(str(name) for name in fields if name != "is_active")
+        return tuple(str(name) for name in fields if name not in _NOT_OF_CODE)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002
         hidden = set()
