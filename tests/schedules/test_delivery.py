@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from django.db import connection
@@ -20,6 +20,7 @@ from tests.schedules.test_models import NOTE, make
 from tests.shop.models import Effect
 
 pytestmark = pytest.mark.django_db(transaction=True)
+DAY = timedelta(days=1)
 
 
 def letter(row):
@@ -87,6 +88,15 @@ class TestIdentity:
         row.refresh_from_db()
         assert row.last_task_id == task_id_of(row.schedule_id, "msg_1")
         assert row.last_fire_at is not None
+        assert row.last_outcome == "SUCCESS"
+        assert make(name="another").last_outcome == ""
+
+    def test_a_row_knows_its_next_run_unless_it_is_paused(self, outbox):
+        with clock.use(VirtualClock(1_800_000_000)):
+            row = make(cron="0 9 * * *", timezone="Europe/Berlin")
+            assert row.next_fire_at == datetime(2027, 1, 15, 8, tzinfo=timezone.utc) + DAY
+            row.is_active = False
+            assert row.next_fire_at is None
 
     def test_without_results_every_delivery_runs(self, outbox, settings):
         settings.INSTALLED_APPS = [

@@ -100,8 +100,8 @@ class TaskScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_lazy("next run"))
     def next_run(self, row: TaskSchedule) -> str:
-        found = row.next_runs(1) if row.is_active else []
-        return _moment(found[0]) if found else "-"
+        found = row.next_fire_at
+        return "-" if found is None else _moment(found.timestamp())
 
     @admin.display(description=_lazy("last run"), ordering="last_fire_at")
     def last_run(self, row: TaskSchedule) -> str:

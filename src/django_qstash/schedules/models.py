@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import datetime
+from datetime import timezone as zones
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
@@ -192,6 +194,20 @@ class TaskSchedule(models.Model):
         except CronError:
             return []
         return list(islice(fires, count))
+
+    @property
+    def next_fire_at(self) -> datetime | None:
+        """When QStash fires it next, in UTC; ``None`` while it is paused, or if it never does."""
+        runs = self.next_runs(1) if self.is_active else []
+        return datetime.fromtimestamp(runs[0], tz=zones.utc) if runs else None
+
+    @property
+    def last_outcome(self) -> str:
+        """The state of its last run's result, such as ``SUCCESS``; empty if there is none."""
+        from django_qstash.schedules.runs import last_results
+
+        found = last_results([self]).get(self.last_task_id)
+        return "" if found is None else str(found.status)
 
     def call_options(self) -> dict[str, Any]:
         """The options of each run's call, as ``apply_async`` takes them, cleaned.

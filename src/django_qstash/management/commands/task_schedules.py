@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -128,11 +127,10 @@ class Command(BaseCommand):
 
 
 def _next(row: Any) -> str:
-    runs = row.next_runs(1) if row.is_active else []
-    if not runs:
+    moment = row.next_fire_at
+    if moment is None:
         return "-"
-    moment = datetime.fromtimestamp(runs[0], timezone.get_current_timezone())
-    return moment.strftime("%a %d %b %Y %H:%M")
+    return str(timezone.localtime(moment).strftime("%a %d %b %Y %H:%M"))
 
 
 def _state(row: Any) -> str:
