@@ -48,6 +48,10 @@ class VirtualClock:
             raise ValueError("A clock does not run backwards.")
         self._now += seconds
 
+    def advance_to(self, moment: float) -> None:
+        """To that very instant; a difference, added, may fall short of it by a rounding error."""
+        self._now = max(self._now, moment)
+
 
 _SYSTEM = SystemClock()
 _clock: Clock = _SYSTEM

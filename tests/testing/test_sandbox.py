@@ -104,6 +104,12 @@ class TestTime:
         assert clock.time() - before == pytest.approx(3600, abs=1)
         assert result.get(timeout=0) == 3
 
+    def test_however_far_away_it_is(self, qstash):
+        result = add.apply_async((1, 2), countdown=90 * 24 * 3600)
+        qstash.deliver_all()
+
+        assert result.get(timeout=0) == 3
+
     def test_deliver_due_does_not(self, qstash):
         add.apply_async((1, 2), countdown=3600)
         add.delay(3, 4)

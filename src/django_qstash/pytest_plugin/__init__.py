@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixture ``qstash``, and Celery's fixtures by Celery's names.
+"""The pytest plugin: ``qstash``, ``workflow_env``, and Celery's fixtures by Celery's names.
 
 It is found by itself where the package is installed. Celery's names are left to the plugin
 ``pytest-celery`` where that is installed, too. ``-p no:django_qstash.pytest_plugin`` turns all of
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from django_qstash.testing import QStashSandbox
+    from django_qstash.testing import QStashSandbox, WorkflowEnv
 
 #: Plugins that have fixtures of Celery's names themselves.
 _OTHERS = ("pytest_celery", "celery", "celery.contrib.pytest")
@@ -44,3 +44,25 @@ def qstash() -> Iterator[QStashSandbox]:
 
     with QStashSandbox() as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def workflow_env(request: pytest.FixtureRequest) -> Iterator[WorkflowEnv]:
+    """A :class:`django_qstash.testing.WorkflowEnv` around the test: workflows by hand.
+
+    Where ``pytest-django`` is used, the test may use the database by that.
+    """
+    from django_qstash.testing import WorkflowEnv
+
+    let_use_the_database(request)
+    with WorkflowEnv() as env:
+        yield env
+
+
+def let_use_the_database(request: pytest.FixtureRequest) -> None:
+    """Ask pytest-django for the database, unless the test has."""
+    names = request.fixturenames
+    if request.config.pluginmanager.has_plugin("django") and not (
+        {"transactional_db", "django_db_reset_sequences", "live_server"} & set(names)
+    ):
+        request.getfixturevalue("db")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from django_qstash.pytest_plugin import let_use_the_database
+
 if TYPE_CHECKING:
     from django_qstash.application.app import Celery
     from django_qstash.testing import QStashSandbox
@@ -174,7 +176,7 @@ def celery_worker(
 
     Where ``pytest-django`` is used, the test may use the database by that, as tasks do.
     """
-    _let_use_the_database(request)
+    let_use_the_database(request)
     with _qstash(deliver="at once") as sandbox:
         worker = TestWorker(celery_app, sandbox)
         worker.reload(celery_includes)
@@ -220,11 +222,3 @@ def celery_session_worker(
 def depends_on_current_app(celery_app: Celery) -> None:
     """``current_app`` is the test's, even where the trap is set."""
     celery_app.set_current()
-
-
-def _let_use_the_database(request: pytest.FixtureRequest) -> None:
-    names = request.fixturenames
-    if request.config.pluginmanager.has_plugin("django") and not (
-        {"transactional_db", "django_db_reset_sequences", "live_server"} & set(names)
-    ):
-        request.getfixturevalue("db")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,10 @@ DEFAULTS = {
     "QSTASH_NEXT_SIGNING_KEY": "sig_for_the_next_test_and_for_none",
     "DJANGO_QSTASH_DOMAIN": "https://testserver",
 }
-#: The clock moves from one due time to the next; so often in vain means that nothing will come.
+#: The moments around a publish.
+BEFORE_PUBLISH, AFTER_PUBLISH = "before a publish", "after a publish"
+#: The clock moves from one due time to the next; so often in vain, with no message that has its
+#: time ahead, means that nothing will come.
 IN_VAIN = 50
 
 
@@ -101,6 +105,12 @@ class QStashSandbox:
         self._open: ExitStack | None = None
         self._depth = 0
         self._fuse: Fuse | None = None
+        #: The deliveries that are at work, the innermost last.
+        self._at_work: list[Attempt] = []
+        #: By the ids of their messages.
+        self._seen: dict[str, Attempt] = {}
+        #: Called at every moment of a delivery at which something may go wrong, with words for it.
+        self.on_moment: Callable[[str], None] = lambda _: None
         #: The letters of which a delivery has died on purpose.
         self._died: set[Any] = set()
 
@@ -161,7 +171,7 @@ class QStashSandbox:
         Inside a ``TestCase``, what waits for a commit that never comes counts as committed, unless
         an ``atomic()`` block of the project's own is open.
         """
-        self._commit()
+        self.commit()
         found = []
         for envelope, receipt in self._noted:
             message = _letter(envelope.body)
@@ -216,15 +226,13 @@ class QStashSandbox:
         QStash may. With ``crash_at`` the first delivery of each letter dies at that step, if it
         takes so many, and QStash delivers it again: :class:`Crash`. Returns the deliveries.
         """
-        self._commit()
+        self.commit()
         before = len(self.deliveries)
         vain = 0
         while self._unfinished() and vain < IN_VAIN:
-            vain = 0 if self._deliver_due(copies, crash_at) else vain + 1
-            self._commit()
-            due = self.state.machine.next_due()
-            if due is not None and self._unfinished():
-                self.clock.advance(max(0.0, due - self.clock.time()))
+            vain = 0 if self._deliver_due(copies, crash_at) or self._is_awaited() else vain + 1
+            self.commit()
+            self.to_next()
         if self.state.machine.faults.knobs.duplicate:
             # The second of two deliveries comes up to a second later.
             self.clock.advance(1)
@@ -233,11 +241,19 @@ class QStashSandbox:
 
     def deliver_due(self, *, copies: int = 1, crash_at: int | None = None) -> list[Delivered]:
         """Deliver what is due now, and what that sends; the clock stands still."""
-        self._commit()
+        self.commit()
         before = len(self.deliveries)
         while self._deliver_due(copies, crash_at):
-            self._commit()
+            self.commit()
         return self.deliveries[before:]
+
+    def to_next(self) -> bool:
+        """Move the clock on to what is due next; false if no message is under way."""
+        due = self.state.machine.next_due()
+        if due is None or not self._unfinished():
+            return False
+        self.clock.advance_to(due)
+        return True
 
     def advance(self, seconds: float) -> list[Delivered]:
         """Move the clock on, and deliver what becomes due at its time, schedules included."""
@@ -245,13 +261,21 @@ class QStashSandbox:
         end = self.clock.time() + seconds
         self.deliver_due()
         while (due := self.state.machine.next_due()) is not None and due <= end:
-            self.clock.advance(max(0.0, due - self.clock.time()))
+            self.clock.advance_to(due)
             self.deliver_due()
-        self.clock.advance(max(0.0, end - self.clock.time()))
+        self.clock.advance_to(end)
         return self.deliveries[before:]
 
     def _unfinished(self) -> bool:
         return any(count for state, count in self.state.machine.tally.items() if state not in FINAL)
+
+    def _is_awaited(self) -> bool:
+        """True if a message has its time ahead; others are held back for good, perhaps."""
+        now = self.clock.time()
+        return any(
+            message.next_time > now and not message.done
+            for message in self.state.machine.messages.values()
+        )
 
     def _deliver_due(self, copies: int, crash_at: int | None) -> bool:
         """True if anything was delivered."""
@@ -268,22 +292,35 @@ class QStashSandbox:
                 self.state.machine.finish(attempt, answer)
         return bool(attempts)
 
+    def again(self, old: Delivered | None = None) -> None:
+        """Deliver a message once more, as QStash may: an ``old`` one, or the one that is at work.
+
+        Raises ``RuntimeError`` where none is.
+        """
+        if old is None and not self._at_work:
+            raise RuntimeError("No delivery is at work that could come twice.")
+        self._deliver(self._at_work[-1] if old is None else self._seen[old.message_id], None)
+
     def _deliver(self, attempt: Attempt, crash_at: int | None) -> Answer:
         message = attempt.message
         if not door.is_ours(message.url):
             self.outside.append(attempt)
             return Answer(status=200)
-        fuse, outer = Fuse(crash_at), self._fuse
-        self._fuse, self._depth = fuse, self._depth + 1
+        fuse = Fuse(crash_at, self._told)
+        self._at_work.append(attempt)
+        self._seen[message.id] = attempt
         crashed = False
-        try:
-            with fuse.watching():
-                answer = door.knock(attempt, self.state.keys)
-                fuse.step()
-        except Crash as crash:
-            answer, crashed = Answer(status=0, error=f"the process died {crash}"), True
-        finally:
-            self._fuse, self._depth = outer, self._depth - 1
+        with self.aside(fuse):
+            self._depth += 1
+            try:
+                with fuse.watching():
+                    answer = self._knock(attempt)
+                    fuse.step("before the answer")
+            except Crash as crash:
+                answer, crashed = Answer(status=0, error=f"the process died {crash}"), True
+            finally:
+                self._depth -= 1
+                self._at_work.pop()
         self.deliveries.append(
             Delivered(
                 message.id,
@@ -297,16 +334,57 @@ class QStashSandbox:
         )
         return answer
 
+    @contextmanager
+    def aside(self, fuse: Fuse | None = None) -> Iterator[None]:
+        """What another process does, in the middle of whatever delivery is at work."""
+        outer, self._fuse = self._fuse, fuse
+        if outer is not None:
+            outer.is_paused = True
+        try:
+            yield
+        finally:
+            self._fuse = outer
+            if outer is not None:
+                outer.is_paused = False
+
+    def _knock(self, attempt: Attempt) -> Answer:
+        if self._depth == 1:
+            return door.knock(attempt, self.state.keys)
+        # As in a process of its own: which task or run it interrupts is not known there.
+        return contextvars.Context().run(door.knock, attempt, self.state.keys)
+
+    # --- moments ----------------------------------------------------------------------------------
+
+    def moment(self, where: str) -> None:
+        """A delivery has come to a moment that only it knows of. Raises :class:`Crash`."""
+        if self._fuse is not None:
+            self._fuse.breathe()
+            self.commit()
+            self._told(where)
+
+    def die(self, where: str) -> None:
+        """Let the process of the innermost delivery die now. Raises :class:`Crash`."""
+        if self._fuse is not None:
+            self._fuse.burn(where)
+
+    @property
+    def depth(self) -> int:
+        """How many deliveries are at work, one within the other."""
+        return self._depth
+
+    def _told(self, where: str) -> None:
+        self.on_moment(where)
+
     # --- what the transport tells ---------------------------------------------------------------
 
     @contextmanager
     def publishing(self) -> Iterator[None]:
         """Around each publish: a delivery may die before and after it."""
         if self._fuse is not None:
-            self._fuse.step()
+            self._fuse.step(BEFORE_PUBLISH)
         yield
         if self._fuse is not None:
-            self._fuse.step()
+            self._fuse.step(AFTER_PUBLISH)
         elif self.at_once:
             self.deliver_due()
 
@@ -315,7 +393,7 @@ class QStashSandbox:
         with self.lock:
             self._noted.append((envelope, receipt))
 
-    def _commit(self) -> None:
+    def commit(self) -> None:
         """Have done what waits for a commit that Django's TestCase never makes."""
         for connection in connections.all(initialized_only=True):
             if not connection.in_atomic_block or in_transaction(connection.alias):

@@ -1,0 +1,296 @@
+"""One day of a workflow: calm, or with as much trouble as its seed has drawn."""
+
+from __future__ import annotations
+
+import contextvars
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+
+from django_qstash import clock
+from django_qstash.conf import settings
+from django_qstash.exceptions import PublishError, WorkflowError
+from django_qstash.tasks.outbox import in_transaction
+from django_qstash.testing.chance import Lot
+from django_qstash.testing.inline import RehearsedRun, check, sweep, told
+from django_qstash.testing.overrides import Overrides
+from django_qstash.testing.sandbox import AFTER_PUBLISH, BEFORE_PUBLISH, QStashSandbox
+from django_qstash.testing.stage import Role, looking
+from django_qstash.workflows import rows
+from django_qstash.workflows.control import notify
+from django_qstash.workflows.handles import RunHandle
+
+if TYPE_CHECKING:
+    from django_qstash.workflows.definition import Workflow
+
+#: The run's id, the same on every day: none of them is kept.
+RUN_ID = "chaos"
+#: Moves of the clock after which a run will never end.
+ENOUGH = 2000
+#: How deep deliveries may overtake each other.
+DEEP = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChaosDay:
+    """What a run came to on one day."""
+
+    #: ``None`` for the calm day that the others are compared with.
+    seed: int | None
+    run: RehearsedRun
+    #: What went wrong, in its order, in words.
+    faults: Sequence[str] = ()
+    #: How often the function of each step has done its work, in transactions that were committed.
+    #: The steps of children are called ``"<workflow>:<step>"``.
+    committed: Mapping[str, int] = field(default_factory=dict)
+    #: The increase of ``effects()``, or what it said at the end of the day.
+    effects: Any = None
+    #: What is not as it has to be.
+    problems: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        lines = [f"Seed {self.seed}:", *(f"  {problem}" for problem in self.problems)]
+        lines += ["  What went wrong on that day:", *(f"    {fault}" for fault in self.faults)]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is tried on each day."""
+
+    workflow: Workflow
+    data: Any
+    faults: int
+    effects: Callable[[], Any] | None
+    once: frozenset[str]
+    step_overrides: Mapping[str, Any]
+    #: ``("signal" | "event", name, data)``
+    tellings: Sequence[tuple[str, str, Any]]
+
+    def spend(self, seed: int | None, calm: ChaosDay | None = None) -> ChaosDay:
+        """One day, from the start of the run until nothing is left to be delivered."""
+        look = self.effects or (lambda: None)
+        with _drawn(seed) as chance, _undone(), _whole_seconds():
+            before = look()
+            day = _Day(self, seed, chance)
+            day.pass_by()
+            effects = _increase(look(), before)
+            role, run = day.role, day.told()
+        if calm is None:
+            check(role, run)
+        return ChaosDay(
+            seed=seed,
+            run=run,
+            faults=day.faults,
+            committed=dict(role.committed),
+            effects=effects,
+            problems=[
+                *day.problems,
+                *role.divergences,
+                *([] if calm is None else self._compared(calm, run, effects, role.committed)),
+            ],
+        )
+
+    def _compared(
+        self, calm: ChaosDay, run: RehearsedRun, effects: Any, committed: Mapping[str, int]
+    ) -> Iterator[str]:
+        if run.succeeded != calm.run.succeeded:
+            yield f"The run {_ended(run)}; on a calm day it {_ended(calm.run)}."
+        yield from _differences(effects, calm.effects)
+        for name, count in committed.items():
+            usual = max(1, calm.committed.get(name, 0))
+            if count > usual and self.once & {name, "*"}:
+                yield f"Step {name!r} did its work {count} times instead of {usual}."
+
+
+class _Day:
+    def __init__(self, plan: Plan, seed: int | None, chance: random.Random) -> None:
+        self._chance = chance
+        self._tellings = list(plan.tellings)
+        faults = 0 if seed is None else chance.randint(0, plan.faults)
+        self._lot = Lot(chance, faults, chance.choice((3, 10, 30)))
+        knobs = {} if seed is None else _knobs(chance)
+        self.qstash = QStashSandbox(faults=knobs)
+        self.qstash.on_moment = self._moment
+        self.role = Role(
+            run_id=RUN_ID,
+            overrides=Overrides(plan.step_overrides),
+            always_replay=seed is not None and chance.random() < 0.3,
+        )
+        self.faults: list[str] = []
+        self.problems: list[str] = []
+        self._workflow, self._data = plan.workflow, plan.data
+        self._handle = RunHandle(RUN_ID)
+
+    def told(self) -> RehearsedRun:
+        return self._told
+
+    def pass_by(self) -> None:
+        """Start the run, and deliver until nothing is left."""
+        with self.qstash, looking(self.qstash) as stage:
+            stage.add(self.role)
+            self._began = clock.time()
+            self._handle = self._workflow.trigger(self._data, run_id=RUN_ID)
+            for _ in range(ENOUGH):
+                self.qstash.deliver_due()
+                if self._deliver_old() or self._tell_next():
+                    continue
+                if not (self.qstash.to_next() or sweep(self.qstash)):
+                    break
+            else:
+                self.problems.append("It never ends: there is always something to be delivered.")
+            self.qstash.commit()
+            self._told = told(self._handle, self.role, tuple(self.qstash.deliveries))
+            if not self._handle.ready():
+                waits = self._handle.run.waits or "nobody knows what"
+                self.problems.append(f"The run stands still: it waits for {waits}.")
+
+    # --- what is told to the run ------------------------------------------------------------------
+
+    def _tell_next(self) -> bool:
+        """Send the next signal or event; false if there is none, or it is too late."""
+        if not self._tellings or self._handle.ready():
+            return False
+        kind, name, data = self._tellings.pop(0)
+        with self.qstash.aside():
+            contextvars.Context().run(self._tell, kind, name, data)
+        return True
+
+    def _tell(self, kind: str, name: str, data: Any) -> None:
+        if kind == "event":
+            notify(name, data)
+            return
+        try:
+            self._handle.signal(name, data)
+        except WorkflowError:
+            self._note(f"the signal {name!r} came too late")
+
+    # --- what goes wrong --------------------------------------------------------------------------
+
+    def _moment(self, where: str) -> None:
+        """A delivery has come to a moment at which something may go wrong."""
+        is_free = not any(
+            in_transaction(connection.alias)
+            for connection in connections.all(initialized_only=True)
+        )
+        if self._tellings and is_free and self._chance.random() < 0.05:
+            self._tell_next()
+        if not self._lot.falls():
+            return
+        if where in (BEFORE_PUBLISH, AFTER_PUBLISH) and self._chance.random() < 0.4:
+            self._note(f"QStash could not be reached, {where}")
+            raise PublishError(f"QStash could not be reached, {where}.")
+        if is_free and self.qstash.depth <= DEEP and self._chance.random() < 0.5:
+            self._overtake(where)
+            return
+        self._note(f"the process died, {where}")
+        self.qstash.die(where)
+
+    def _overtake(self, where: str) -> None:
+        """The delivery hangs; others are made meanwhile, and then it goes on."""
+        pause = self._chance.choice((0, 0, settings.DJANGO_QSTASH_LEASE + 5))
+        self._note(f"the process hung for {pause} s, {where}; others were delivered meanwhile")
+        if pause:
+            # A pause is not to decide between a signal and its time-out.
+            while self._tell_next():
+                pass
+            self.qstash.clock.advance(pause)
+        for _ in range(self._chance.randint(1, 2)):
+            if self._chance.random() < 0.5:
+                self.qstash.again()
+            else:
+                self.qstash.deliver_due()
+
+    def _deliver_old(self) -> bool:
+        """Something that was answered long ago comes once more."""
+        if not self.qstash.deliveries or not self._lot.falls(0.05):
+            return False
+        old = self._chance.choice(self.qstash.deliveries)
+        self._note("a message came again that was answered before")
+        self.qstash.again(old)
+        return True
+
+    def _note(self, what: str) -> None:
+        self.faults.append(f"+{clock.time() - self._began:g} s: {what}")
+
+
+def _knobs(chance: random.Random) -> dict[str, Any]:
+    chances = (0.0, 0.0, 0.1, 0.4)
+    drawn = {name: chance.choice(chances) for name in ("duplicate", "drop_ack", "reorder", "delay")}
+    return {**drawn, "delay_by": 5, "reorder_by": 5, "seed": chance.getrandbits(32)}
+
+
+# --- the same day for the same seed ---------------------------------------------------------------
+
+
+@contextmanager
+def _drawn(seed: int | None) -> Iterator[random.Random]:
+    """A source of chance; the pauses before retries, and whatever else draws, is the same too."""
+    state = random.getstate()
+    random.seed(f"{seed}")
+    try:
+        yield random.Random(f"chaos {seed}")  # noqa: S311 - repeatable on purpose
+    finally:
+        random.setstate(state)
+
+
+@contextmanager
+def _whole_seconds() -> Iterator[None]:
+    """Fractions decide by which second a message is due."""
+    with clock.use(clock.VirtualClock(float(int(clock.time())))):
+        yield
+
+
+@contextmanager
+def _undone() -> Iterator[None]:
+    """A transaction around a day, to which nobody commits."""
+    aliases = dict.fromkeys((DEFAULT_DB_ALIAS, rows.alias()))
+    with ExitStack() as stack:
+        for alias in aliases:
+            block = transaction.atomic(using=alias)
+            # As the blocks of Django's own TestCase: what is inside is not in a transaction.
+            block._from_testcase = True  # type: ignore[attr-defined]  # noqa: SLF001
+            stack.enter_context(block)
+        try:
+            yield
+        finally:
+            for alias in aliases:
+                transaction.set_rollback(True, using=alias)
+
+
+# --- what is compared -----------------------------------------------------------------------------
+
+
+def _ended(run: RehearsedRun) -> str:
+    if run.succeeded:
+        return "completed"
+    return "has not ended" if run.error is None else f"ended with {run.error!r}"
+
+
+def _increase(after: Any, before: Any) -> Any:
+    if isinstance(after, Mapping):
+        old = before if isinstance(before, Mapping) else {}
+        names = dict.fromkeys([*after, *old])
+        return {name: _increase(after.get(name, 0), old.get(name, 0)) for name in names}
+    if _is_number(after) and _is_number(before):
+        return after - before
+    return after
+
+
+def _is_number(value: Any) -> bool:
+    return hasattr(value, "__sub__") and hasattr(value, "__abs__")
+
+
+def _differences(found: Any, wanted: Any) -> Iterator[str]:
+    if not isinstance(found, Mapping) or not isinstance(wanted, Mapping):
+        if found != wanted:
+            yield f"effects() came to {found!r} instead of {wanted!r}."
+        return
+    for name in dict.fromkeys([*wanted, *found]):
+        one, other = found.get(name, 0), wanted.get(name, 0)
+        if one != other:
+            yield f"The effect {name!r} came to {one!r} instead of {other!r}."
