@@ -166,3 +166,14 @@ def test_the_columns_of_a_result():
     row = TaskResult.objects.get(task_name=shop.add.name, status="SUCCESS", queue="mail")
     assert (row.args, row.kwargs, row.result) == ([1], {"y": 2}, 3)
     assert row.date_done >= row.date_started
+
+
+@shows("used-task-id")
+@pytest.mark.django_db
+def test_a_task_id_used_again_shows_the_latest_run(loopback):
+    shop.add.apply_async((1, 2), task_id="sum")
+    assert AsyncResult("sum").get() == 3
+    shop.add.apply_async((3, 4), task_id="sum")
+
+    assert AsyncResult("sum").get() == 7
+    assert TaskResult.objects.filter(task_id="sum").count() == 1

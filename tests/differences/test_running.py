@@ -183,6 +183,17 @@ def test_the_host_is_the_web_servers():
     ]
 
 
+@shows("request-headers")
+def test_no_headers_are_an_empty_mapping(loopback):
+    seen = []
+    task = shared_task(name="headed", bind=True)(lambda self: seen.append(self.request.headers))
+
+    task.delay()
+    task.apply_async(headers={"tenant": "a"})
+
+    assert seen == [{}, {"tenant": "a"}]
+
+
 @shows("follow-after-result")
 def test_a_chain_goes_on_though_its_publish_failed(outbox, settings):
     chain(shop.add.s(1, 2), shop.add.s(3)).delay()

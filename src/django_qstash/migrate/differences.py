@@ -121,6 +121,14 @@ RUNNING = (
         (attribute("request.hostname"),),
     ),
     Difference(
+        "request-headers",
+        "`request.headers` of a call without any",
+        "None.",
+        "An empty mapping.",
+        "`request.headers or {}` reads both.",
+        (attribute("request.headers"),),
+    ),
+    Difference(
         "follow-after-result",
         "what `link` and chains send",
         "Is sent before the result is stored.",
@@ -226,6 +234,14 @@ CANVASES = (
 )
 
 RESULTS = (
+    Difference(
+        "used-task-id",
+        "a task id that is used again",
+        "A success that is stored stays; the later run's result is dropped.",
+        "The row begins anew: it shows the latest run.",
+        "Give each call an id of its own, or ask for the latest.",
+        (argument("apply_async", "task_id"),),
+    ),
     Difference(
         "result-backend",
         "`result_backend`",
