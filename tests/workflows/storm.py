@@ -22,6 +22,8 @@ from django.db import OperationalError, connection
 from django_qstash import clock
 from django_qstash.conf import settings
 from django_qstash.exceptions import PublishError
+from django_qstash.testing.chance import Lot
+from django_qstash.testing.crash import CONTROL, Crash
 from django_qstash.transport.kept import KeptSchedules
 from django_qstash.transport.local import DEDUPLICATION_WINDOW, failure_callback, knock
 from django_qstash.wire import durations
@@ -29,12 +31,6 @@ from django_qstash.wire.envelope import Envelope, Receipt
 
 #: QStash's pauses between deliveries of one message, in seconds.
 PAUSES = (12, 148, 1808, 21960)
-#: What begins and ends transactions is no moment of its own: commits are.
-CONTROL = ("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "START", "PRAGMA", "SET ")
-
-
-class Crash(BaseException):
-    """The process has died."""
 
 
 @dataclass(eq=False)
@@ -90,15 +86,13 @@ class Storm:
     depth: int = 0
     #: The innermost has died: whatever a ``finally`` of it still tries is not done.
     dead: bool = False
-    #: How many faults there were.
-    struck: int = 0
     #: Called after every delivery.
     watch: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
+        self.lot = Lot(self.chance, self.faults, self.calm)
         self._number = 0
         self._known: dict[str, tuple[str, float]] = {}
-        self._calm()
 
     @contextmanager
     def blowing(self) -> Iterator[Storm]:
@@ -231,6 +225,7 @@ class Storm:
         return answer
 
     def _executing(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        # What begins and ends transactions is no moment of its own: commits are.
         if not self.depth or sql.startswith(CONTROL):
             return execute(sql, params, many, context)
         self._breathe()
@@ -279,24 +274,8 @@ class Storm:
             raise Crash
 
     def _strikes(self, chance: float | None = None) -> bool:
-        """True if something goes wrong now."""
-        if not self.faults:
-            return False
-        if chance is None:
-            if not self.depth:
-                return False
-            self._left -= 1
-            if self._left > 0:
-                return False
-            self._calm()
-        elif self.chance.random() >= chance:
-            return False
-        self.faults -= 1
-        self.struck += 1
-        return True
-
-    def _calm(self) -> None:
-        self._left = self.chance.randint(1, 2 * self.calm)
+        """True if something goes wrong now: within a delivery, or so likely."""
+        return (chance is not None or self.depth > 0) and self.lot.falls(chance)
 
     def _die_or(self, error: Exception, where: str) -> None:
         if self.dead or self.chance.random() < 0.6:

@@ -111,8 +111,8 @@ class _Day:
     def __init__(self, plan: Plan, seed: int | None, chance: random.Random) -> None:
         self._chance = chance
         self._tellings = list(plan.tellings)
-        faults = 0 if seed is None else chance.randint(0, plan.faults)
-        self._lot = Lot(chance, faults, chance.choice((3, 10, 30)))
+        faults = 0 if seed is None else chance.randint(min(1, plan.faults), plan.faults)
+        self._lot = Lot(chance, faults, chance.choice((2, 6, 20)))
         knobs = {} if seed is None else _knobs(chance)
         self.qstash = QStashSandbox(faults=knobs)
         self.qstash.on_moment = self._moment
