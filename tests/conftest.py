@@ -10,6 +10,8 @@ from django.conf import settings as django_settings
 from django.db import connection, connections
 from django.test import override_settings
 
+from django_qstash import clock
+from django_qstash.tasks.registry import tasks as registry
 from django_qstash.transport import get_transport
 from tests import soak
 
@@ -52,6 +54,22 @@ def loopback(settings):
     """A transport that delivers to our own door at once."""
     settings.DJANGO_QSTASH_TRANSPORT = "django_qstash.transport.local.Loopback"
     return get_transport()
+
+
+@pytest.fixture
+def virtual():
+    """The time of the whole process; it moves when it is told to."""
+    with clock.use(clock.VirtualClock()) as shared:
+        yield shared
+
+
+@pytest.fixture
+def tidy_registry():
+    """What a test registers is forgotten with it."""
+    names = set(registry)
+    yield
+    for name in set(registry) - names:
+        registry.unregister(name)
 
 
 OUTBOX_APP = "django_qstash.outbox"

@@ -6,7 +6,6 @@ import pytest
 
 from django_qstash import clock
 from django_qstash.results.models import Chord, GroupMember, PastRun, Phase, TaskResult
-from django_qstash.tasks.registry import tasks as registry
 from django_qstash.transport import get_transport
 from tests import soak
 from tests.cases.world import Faults
@@ -16,14 +15,6 @@ from tests.shop.models import Effect
 MOMENTS = 16
 #: One less than DJANGO_QSTASH_DELIVERY_ATTEMPTS, after which a task has failed.
 DEATHS = 4
-
-
-@pytest.fixture
-def tidy_registry():
-    names = set(registry)
-    yield
-    for name in set(registry) - names:
-        registry.unregister(name)
 
 
 @pytest.fixture

@@ -13,19 +13,12 @@ from django.db import IntegrityError, connection, connections, transaction
 from django_qstash import AsyncResult, Ignore, clock, shared_task
 from django_qstash.results.database import DatabaseStore
 from django_qstash.results.models import TaskResult
-from django_qstash.tasks.registry import tasks as registry
 from tests.door import knock, letter
 from tests.shop.models import Effect
 
+pytestmark = pytest.mark.usefixtures("tidy_registry")
+
 store = DatabaseStore()
-
-
-@pytest.fixture(autouse=True)
-def tidy_registry():
-    names = set(registry)
-    yield
-    for name in set(registry) - names:
-        registry.unregister(name)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from django_qstash import (
     TaskRevokedError,
     chain,
     chord,
-    clock,
     group,
     shared_task,
     signature,
@@ -26,21 +25,7 @@ from django_qstash.tasks.registry import tasks as registry
 from tests.door import knock
 from tests.shop.models import Effect
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def tidy_registry():
-    names = set(registry)
-    yield
-    for name in set(registry) - names:
-        registry.unregister(name)
-
-
-@pytest.fixture
-def virtual():
-    with clock.use(clock.VirtualClock()) as it:
-        yield it
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tidy_registry")]
 
 
 @pytest.fixture

@@ -13,15 +13,7 @@ from django_qstash.tasks.registry import tasks as registry
 from tests.door import knock, letter
 from tests.shop import tasks as shop
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def tidy_registry():
-    names = set(registry)
-    yield
-    for name in set(registry) - names:
-        registry.unregister(name)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tidy_registry")]
 
 
 @pytest.fixture

@@ -12,16 +12,9 @@ from django_qstash import AsyncResult, SoftTimeLimitExceeded, TimeLimitExceeded,
 from django_qstash.exceptions import HardTimeLimit
 from django_qstash.results.models import TaskResult
 from django_qstash.tasks.limits import limited
-from django_qstash.tasks.registry import tasks as registry
 from tests.door import knock, letter
 
-
-@pytest.fixture(autouse=True)
-def tidy_registry():
-    names = set(registry)
-    yield
-    for name in set(registry) - names:
-        registry.unregister(name)
+pytestmark = pytest.mark.usefixtures("tidy_registry")
 
 
 def busy(seconds):

@@ -11,7 +11,6 @@ from django_qstash import (
     OptionError,
     PayloadTooLarge,
     PublishError,
-    clock,
     conf,
     shared_task,
 )
@@ -35,12 +34,6 @@ def tidy():
     send._prepared.clear()
     for name in set(registry) - names:
         registry.unregister(name)
-
-
-@pytest.fixture
-def virtual():
-    with clock.use(clock.VirtualClock()) as it:
-        yield it
 
 
 def message_of(envelope):

@@ -23,12 +23,6 @@ store = DatabaseStore()
 
 
 @pytest.fixture
-def virtual():
-    with clock.use(clock.VirtualClock()) as it:
-        yield it
-
-
-@pytest.fixture
 def task():
     names = set(registry)
     yield shared_task

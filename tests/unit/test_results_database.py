@@ -28,12 +28,6 @@ def record(message, claimed, outcome=SUCCESS):
     return store.record(message, claimed.token, outcome, "msg_1")
 
 
-@pytest.fixture
-def virtual():
-    with clock.use(clock.VirtualClock()) as it:
-        yield it
-
-
 @pytest.mark.django_db
 class TestOneRun:
     def test_the_first_to_come_has_it(self):

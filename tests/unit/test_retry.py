@@ -19,25 +19,10 @@ from django_qstash import (
 )
 from django_qstash.messages import TaskMessage
 from django_qstash.results.models import TaskResult
-from django_qstash.tasks.registry import tasks as registry
 from django_qstash.tasks.retry import backoff
 from tests.door import knock, letter
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def tidy_registry():
-    names = set(registry)
-    yield
-    for name in set(registry) - names:
-        registry.unregister(name)
-
-
-@pytest.fixture
-def virtual():
-    with clock.use(clock.VirtualClock()) as it:
-        yield it
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tidy_registry")]
 
 
 def published(outbox):

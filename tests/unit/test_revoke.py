@@ -11,29 +11,14 @@ from django_qstash.exceptions import WorkerLostError
 from django_qstash.results.database import DatabaseStore
 from django_qstash.results.models import TaskResult
 from django_qstash.tasks.options import iso
-from django_qstash.tasks.registry import tasks as registry
 from tests.door import knock, letter
 from tests.shop import tasks
 from tests.shop.models import Effect
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tidy_registry")]
 
 NOTE = "tests.shop.tasks.note"
 store = DatabaseStore()
-
-
-@pytest.fixture(autouse=True)
-def tidy_registry():
-    names = set(registry)
-    yield
-    for name in set(registry) - names:
-        registry.unregister(name)
-
-
-@pytest.fixture
-def virtual():
-    with clock.use(clock.VirtualClock()) as it:
-        yield it
 
 
 @pytest.fixture

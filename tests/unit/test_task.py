@@ -32,12 +32,6 @@ from django_qstash.tasks.registry import tasks as registry
 from tests.shop import tasks
 
 
-@pytest.fixture
-def virtual():
-    with clock.use(clock.VirtualClock()) as it:
-        yield it
-
-
 @pytest.fixture(autouse=True)
 def tidy_registry():
     names = set(registry)

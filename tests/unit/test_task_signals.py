@@ -14,23 +14,14 @@ from django_qstash import AsyncResult, chain, group, shared_task, signals
 from django_qstash.messages import TaskMessage, decode
 from django_qstash.results.database import DatabaseStore
 from django_qstash.signals import TaskSignal
-from django_qstash.tasks.registry import tasks as registry
 from tests.door import knock, letter
 from tests.shop import tasks as shop
 from tests.transports import Down
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tidy_registry")]
 
 ADD = shop.add.name
 SOURCE = Path(django_qstash.__file__).parent
-
-
-@pytest.fixture(autouse=True)
-def tidy_registry():
-    names = set(registry)
-    yield
-    for name in set(registry) - names:
-        registry.unregister(name)
 
 
 @contextmanager

@@ -25,17 +25,9 @@ from django_qstash.tasks.registry import tasks as registry
 from tests.door import knock, letter
 from tests.shop import tasks as shop
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tidy_registry")]
 
 ADD, FAIL = shop.add.name, shop.fail.name
-
-
-@pytest.fixture(autouse=True)
-def tidy_registry():
-    names = set(registry)
-    yield
-    for name in set(registry) - names:
-        registry.unregister(name)
 
 
 def sent(outbox):

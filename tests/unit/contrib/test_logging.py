@@ -18,18 +18,11 @@ from django_qstash.contrib.logging import (
     get_logger,
     get_task_logger,
 )
-from django_qstash.tasks.registry import tasks as registry
 from tests.door import knock, letter
 
+pytestmark = pytest.mark.usefixtures("tidy_registry")
+
 FORMAT = "%(task_name)s[%(task_id)s] %(correlation_id)s %(message)s"
-
-
-@pytest.fixture(autouse=True)
-def tidy_registry():
-    names = set(registry)
-    yield
-    for name in set(registry) - names:
-        registry.unregister(name)
 
 
 @pytest.fixture
