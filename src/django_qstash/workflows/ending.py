@@ -17,7 +17,7 @@ from django_qstash.messages import TaskMessage, derived_run
 from django_qstash.sql.clock import DatabaseClock
 from django_qstash.sql.fields import json_text
 from django_qstash.sql.lease import free, lease_ms
-from django_qstash.sql.statements import moment, raw, storable, update_where
+from django_qstash.sql.statements import KeptCursor, moment, raw, storable, update_where
 from django_qstash.tasks import execute, send
 from django_qstash.tasks.failure import exception_as_data, to_exception
 from django_qstash.tasks.receive import as_record, make_context
@@ -265,7 +265,8 @@ def _hear(workflow: Workflow | None, run: WorkflowRun) -> None:
         entry.error = failures.of_step("on_failure", 1, error)
         dead = DeadLetterEntry.objects.using(alias).filter(run_id=run.run_id)
         dead.update(hook_error=storable(execute.format_traceback(error)) or "")
-    records.insert(alias, run, ON_FAILURE, entry, started_at=began, executed_at=clock.now())
+    ended = clock.now()
+    records.insert(KeptCursor(alias), run, ON_FAILURE, entry, started_at=began, executed_at=ended)
 
 
 class _NoHost:

@@ -14,6 +14,8 @@ from django_qstash.workflows.interrupts import Stop
 from django_qstash.workflows.invoke import value_of_call
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from django_qstash.workflows.asks import Ask
     from django_qstash.workflows.keeping import Keeper
 
@@ -28,7 +30,7 @@ def perform(keeper: Keeper, ask: Ask, key: Key, entry: Entry | None) -> Entry:
     policy = ask.options.policy or keeper.workflow.policy
     started_at = clock.now()
     try:
-        return _attempt(keeper, ask, key, entry, attempts + 1)
+        return _attempt(keeper, ask, key, entry, attempts + 1, started_at)
     except _Faster as faster:
         return faster.recorded
     except Exception as error:
@@ -61,8 +63,9 @@ def call(keeper: Keeper, ask: Ask, key: Key, entry: Entry | None) -> Entry:
     return perform(keeper, ask, key, entry)
 
 
-def _attempt(keeper: Keeper, ask: Ask, key: Key, entry: Entry | None, number: int) -> Entry:
-    started_at = clock.now()
+def _attempt(
+    keeper: Keeper, ask: Ask, key: Key, entry: Entry | None, number: int, started_at: datetime
+) -> Entry:
     if not ask.options.atomic:
         text = value_of_call(ask, keeper.context)
         done = completed(ask, entry, text, attempts=number)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
+#: ``None`` as it is recorded.
+NONE = "null"
+
+
 class Key(NamedTuple):
     """A step by its id, and the how-manieth of that id it is."""
 
@@ -86,7 +90,7 @@ class Entry:
     @property
     def value(self) -> Any:
         """The value, a fresh copy each time."""
-        return None if self.result is None else serialization.loads(self.result)
+        return None if self.result in (None, NONE) else serialization.loads(self.result)
 
 
 @dataclass(slots=True)

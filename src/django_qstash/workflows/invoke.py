@@ -9,6 +9,7 @@ from django_qstash import serialization
 from django_qstash.tasks import execute
 from django_qstash.workflows import rehearsal
 from django_qstash.workflows.context import entered
+from django_qstash.workflows.history import NONE
 
 if TYPE_CHECKING:
     from django_qstash.workflows.asks import Ask
@@ -21,6 +22,8 @@ def value_of_call(ask: Ask, context: Context | None) -> str:
     value = call(ask.function, ask, context)
     if rehearsal.stage is not None:
         rehearsal.stage.called(ask)
+    if value is None:
+        return NONE
     return serialization.dumps(value, what=f"The result of step {ask.step_id!r}")
 
 

@@ -31,14 +31,25 @@ SUBMIT_CLEANUP = "SUBMIT_CLEANUP"
 SUBMIT_THIRD_PARTY_RESULT = "SUBMIT_THIRD_PARTY_RESULT"
 
 
+#: What tells that a step has come to this.
+_ABOUT_STEPS = {
+    Status.COMPLETED: signals.step_completed,
+    Status.FAILED: signals.step_failed,
+    Status.RETRYING: signals.step_retried,
+}
+
+
+def is_verbose(workflow: Task[..., Any] | None) -> bool:
+    """True if the workflow, or else the setting, asks for entries."""
+    own: bool | None = getattr(workflow, "verbose", None)
+    return settings.DJANGO_QSTASH_WORKFLOW_VERBOSE if own is None else own
+
+
 def log(
     workflow: Task[..., Any] | None, run_id: str, event: str, level: str = "INFO", **details: Any
 ) -> None:
     """Write an entry, if the workflow or the setting asks for them."""
-    verbose = getattr(workflow, "verbose", None)
-    if verbose is None:
-        verbose = settings.DJANGO_QSTASH_WORKFLOW_VERBOSE
-    if not verbose:
+    if not is_verbose(workflow):
         return
     entry = {
         "timestamp": int(clock.time() * 1000),
@@ -69,9 +80,17 @@ def suspended(workflow: Task[..., Any], run_id: str, waits: str, wake_at: dateti
     log(workflow, run_id, SUBMIT_STEP, waitsFor=waits or None, wakeAt=wake_at)
 
 
-def stepped(workflow: Task[..., Any], run_id: str, key: Key, entry: Entry) -> None:
-    """A step is recorded as done, or to be tried again."""
-    told = {
+def stepped(
+    workflow: Task[..., Any], run_id: str, key: Key, entry: Entry, verbose: bool | None = None
+) -> None:
+    """A step is recorded as done, or to be tried again.
+
+    ``verbose`` is for who knows already whether entries are asked for.
+    """
+    signal = _ABOUT_STEPS[entry.status]
+    if not (signal.receivers or (is_verbose(workflow) if verbose is None else verbose)):
+        return
+    told: dict[str, Any] = {
         "run_id": run_id,
         "step_id": key.step_id,
         "occurrence": key.occurrence,
@@ -79,12 +98,11 @@ def stepped(workflow: Task[..., Any], run_id: str, key: Key, entry: Entry) -> No
         "attempts": entry.attempts,
     }
     error = None if entry.error is None else entry.error.get("message")
-    if entry.status == Status.COMPLETED:
-        signals.step_completed.emit(workflow, **told)
-    elif entry.status == Status.FAILED:
-        signals.step_failed.emit(workflow, error=error, **told)
-    else:
-        signals.step_retried.emit(workflow, error=error, wake_at=entry.wake_at, **told)
+    if entry.status != Status.COMPLETED:
+        told["error"] = error
+    if entry.status == Status.RETRYING:
+        told["wake_at"] = entry.wake_at
+    signal.emit(workflow, **told)
     event = RUN_PARALLEL if entry.kind == Kind.BRANCH else RUN_SINGLE
     level = "INFO" if entry.status == Status.COMPLETED else "WARNING"
     log(

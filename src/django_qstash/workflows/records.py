@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
 from django_qstash import serialization
-from django_qstash.sql.statements import fetch, insert_once, instant, moment, raw, storable, table
+from django_qstash.sql.statements import (
+    KeptCursor,
+    adapted,
+    fetch,
+    insert_by,
+    instant,
+    raw,
+    storable,
+    table,
+)
+from django_qstash.workflows import entries
 from django_qstash.workflows.failures import LONGEST
 from django_qstash.workflows.history import Entry, History, Key, Status
 from django_qstash.workflows.models import StepExecution, WorkflowRun
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from datetime import datetime
 
 COLUMNS = (
     "step_id",
@@ -60,13 +71,17 @@ def ended(alias: str, run: WorkflowRun, fans: Collection[int]) -> Iterator[tuple
     return _select(alias, run, where, [*fans, *Status.DONE]) if fans else iter(())
 
 
+@lru_cache(maxsize=8)
+def _from(alias: str) -> str:
+    names = ", ".join(connections[alias].ops.quote_name(column) for column in COLUMNS)
+    return f"SELECT {names} FROM {table(alias, StepExecution)} WHERE workflow_run_id = %s"  # noqa: S608
+
+
 def _select(
     alias: str, run: WorkflowRun, where: str, params: list[Any]
 ) -> Iterator[tuple[Key, Entry]]:
     # The result stays text: each replay makes a value of its own, and most are never looked at.
-    names = ", ".join(connections[alias].ops.quote_name(column) for column in COLUMNS)
-    sql = f"SELECT {names} FROM {table(alias, StepExecution)} WHERE workflow_run_id = %s {where}"  # noqa: S608
-    for row in fetch(alias, f"{sql} ORDER BY id", [run.pk, *params]):
+    for row in fetch(alias, f"{_from(alias)} {where} ORDER BY id", [run.pk, *params]):
         error, wake_at = row[5], instant(row[7])
         entry = Entry(
             kind=row[2],
@@ -85,35 +100,39 @@ def _select(
 
 
 def insert(
-    alias: str,
+    cursor: KeptCursor,
     run: WorkflowRun,
     key: Key,
     entry: Entry,
     *,
-    started_at: datetime | None = None,
+    started_at: datetime,
     executed_at: datetime | None = None,
-    limit: int | None = None,
     follow: str | None = None,
 ) -> bool:
     """Record a step that was not recorded. False if it is by now: that record counts."""
+    found = cursor()
     values = {
         "workflow_run_id": run.pk,
         "step_id": key.step_id,
         "occurrence": key.occurrence,
-        "fan": entry.fan,
-        "limit": limit,
-        "awaited": False,
-        "deliveries": 0,
-        "follow": follow,
-        "lease_token": None,
-        "lease_until": None,
         "kind": entry.kind,
-        "input_hash": entry.input_hash,
-        "target": entry.target,
-        "started_at": None if started_at is None else moment(alias, started_at),
-        **_columns(alias, entry, executed_at),
+        "status": entry.status,
+        "result": entry.result,
+        "attempts": entry.attempts,
+        "started_at": adapted(found.db, started_at),
+        "executed_at": None if executed_at is None else adapted(found.db, executed_at),
     }
-    return insert_once(alias, StepExecution, values)
+    # What most steps have not: each column costs as much as ten lines of this.
+    if entry.input_hash:
+        values["input_hash"] = entry.input_hash
+    if entry.target:
+        values["target"] = entry.target
+    if entry.error is not None or entry.wake_at is not None or entry.child_id or follow:
+        wake_at = entries.instant(entry.wake_at)
+        values |= _outcome(entry)
+        values["wake_at"] = None if wake_at is None else adapted(found.db, wake_at)
+        values["follow"] = follow
+    return insert_by(found, cursor.alias, StepExecution, values)
 
 
 def update(
@@ -127,28 +146,21 @@ def update(
     """Record what became of a step that waited. False if somebody else has, or holds it now."""
     rows = StepExecution.objects.using(alias).filter(pk=entry.pk)
     rows = rows.filter(lease_token=token) if token else rows.exclude(status__in=Status.DONE)
-    values = _columns(alias, entry, None)
+    values = _outcome(entry)
     values |= {"result": raw(entry.result), "error": raw(values["error"])}
-    values |= {"wake_at": _instant(entry.wake_at), "executed_at": executed_at}
+    values |= {"wake_at": entries.instant(entry.wake_at), "executed_at": executed_at}
     if started_at is not None:
         values["started_at"] = started_at
     return bool(rows.update(lease_token=None, lease_until=None, **values))
 
 
-def _columns(alias: str, entry: Entry, executed_at: datetime | None) -> dict[str, Any]:
+def _outcome(entry: Entry) -> dict[str, Any]:
     error = entry.error
-    wake_at = _instant(entry.wake_at)
     return {
         "status": entry.status,
         "result": entry.result,
         "error": None if error is None else serialization.dumps(dict(error)),
         "error_message": "" if error is None else (storable(str(error["message"])) or "")[:LONGEST],
         "attempts": entry.attempts,
-        "wake_at": None if wake_at is None else moment(alias, wake_at),
-        "executed_at": None if executed_at is None else moment(alias, executed_at),
         "child_id": entry.child_id,
     }
-
-
-def _instant(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)

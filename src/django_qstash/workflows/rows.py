@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, router
@@ -19,7 +20,7 @@ from django_qstash.workflows.held import Held
 from django_qstash.workflows.models import OPEN, RunStatus, WorkflowRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from django_qstash.messages import WorkflowMessage
 
@@ -118,28 +119,35 @@ def claim(message: WorkflowMessage) -> Hold | None:
 
 def _read(name: str, run_id: str, token: str) -> WorkflowRun | None:
     """The row as it was claimed: what ``.get()`` returns, in a fifth of its time."""
+    text, names, converters = _reading(name)
+    for row in fetch(name, text, [run_id, token]):
+        values = list(row)
+        for place, convert in converters:
+            if values[place] is not None:
+                values[place] = convert(values[place])
+        run: WorkflowRun = WorkflowRun.from_db(name, names, values)
+        return run
+    return None
+
+
+@lru_cache(maxsize=8)
+def _reading(name: str) -> tuple[str, list[str], list[tuple[int, Callable[[Any], Any]]]]:
+    """The SELECT of a claimed run, its attributes, and what the ORM's converters would do."""
     fields = WorkflowRun._meta.concrete_fields  # noqa: SLF001 - documented
     quote = connections[name].ops.quote_name
     columns = ", ".join(quote(str(field.column)) for field in fields)
     text = (
         f"SELECT {columns} FROM {table(name, WorkflowRun)} WHERE run_id = %s AND lease_token = %s"  # noqa: S608
     )
-    for row in fetch(name, text, [run_id, token]):
-        values = [_value(field, value) for field, value in zip(fields, row, strict=True)]
-        run: WorkflowRun = WorkflowRun.from_db(name, [field.attname for field in fields], values)
-        return run
-    return None
-
-
-def _value(field: Any, value: Any) -> Any:
-    """A column's value as the ORM's converters make it."""
-    if value is None:
-        return None
-    if isinstance(field, (PlainJSONField, ValueField)):
-        return serialization.loads(value)
-    if isinstance(field, DateTimeField):
-        return instant(value)
-    return bool(value) if isinstance(field, BooleanField) else value
+    converters: list[tuple[int, Callable[[Any], Any]]] = []
+    for place, field in enumerate(fields):
+        if isinstance(field, (PlainJSONField, ValueField)):
+            converters.append((place, serialization.loads))
+        elif isinstance(field, DateTimeField):
+            converters.append((place, instant))
+        elif isinstance(field, BooleanField):
+            converters.append((place, bool))
+    return text, [field.attname for field in fields], converters
 
 
 #: The open statuses, for a list in SQL.

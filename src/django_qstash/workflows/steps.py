@@ -319,8 +319,7 @@ class Steps:
                 f"Step {step_id!r} is given {function!r}, which cannot be called: pass the "
                 "function and its arguments, as in step.run('pay', pay, order_id)."
             )
-        given = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
-        if given:
+        if kwargs and (given := {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}):
             refuse_ambiguous(step_id, function, given)
             options = step_options(
                 given.get("retries"),

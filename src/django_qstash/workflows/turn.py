@@ -14,6 +14,7 @@ from django.db import DatabaseError, transaction
 from django_qstash import clock
 from django_qstash.conf import settings
 from django_qstash.exceptions import LeaseLost, PublishError, Suspend
+from django_qstash.sql.statements import KeptCursor
 from django_qstash.workflows import fans, letters, observe, records, rehearsal
 from django_qstash.workflows.entries import instant
 from django_qstash.workflows.history import Entry, History, Key, Status
@@ -47,6 +48,12 @@ class Turn:
     context: Context | None = None
     #: Seconds that this delivery may go on.
     budget: float | None = None
+    cursor: KeptCursor = field(init=False)
+    verbose: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cursor = KeptCursor(self.alias)
+        self.verbose = observe.is_verbose(self.workflow)
 
     @property
     def alias(self) -> str:
@@ -96,7 +103,7 @@ class Turn:
         done_at = clock.now()
         if old is None:
             written = records.insert(
-                self.alias, self.hold.run, key, entry, started_at=started_at, executed_at=done_at
+                self.cursor, self.hold.run, key, entry, started_at=started_at, executed_at=done_at
             )
         else:
             entry.pk = old.pk
@@ -105,7 +112,7 @@ class Turn:
             written = records.update(self.alias, entry, started_at=began, executed_at=done_at)
         if not written:
             return self.recorded(key)
-        observe.stepped(self.workflow, self.hold.run.run_id, key, entry)
+        observe.stepped(self.workflow, self.hold.run.run_id, key, entry, self.verbose)
         return entry
 
     def recorded(self, key: Key) -> Entry:
@@ -119,7 +126,7 @@ class Turn:
         """Write, inside a transaction, that a step waits. Raises :class:`LeaseLost`."""
         if old is None:
             columns.setdefault("started_at", clock.now())
-            written = records.insert(self.alias, self.hold.run, key, entry, **columns)
+            written = records.insert(self.cursor, self.hold.run, key, entry, **columns)
         else:
             entry.pk = old.pk
             written = records.update(self.alias, entry)
