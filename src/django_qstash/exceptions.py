@@ -27,7 +27,8 @@ that was written for Celery still catches.
     │       ├── InputValidationError (ValueError)
     │       ├── UnknownWorkflowError (KeyError)
     │       ├── NonDeterminismError       the body asks for other steps than are recorded
-    │       └── IdempotencyConflict       the same run id or key with different data
+    │       ├── IdempotencyConflict       the same run id or key with different data
+    │       └── PersistenceOff            what needs runs in the database, where messages carry them
     ├── CeleryError
     │   ├── TaskPredicate                 raised by a task to say what became of it
     │   │   ├── Retry
@@ -96,6 +97,7 @@ __all__ = [
     "NotRegistered",
     "OptionError",
     "PayloadTooLarge",
+    "PersistenceOff",
     "PublishError",
     "Reject",
     "ResultsNotInstalled",
@@ -287,6 +289,14 @@ class NonDeterminismError(WorkflowError):
 
 class IdempotencyConflict(WorkflowError):
     """A run of this id or idempotency key exists, and was started with different data."""
+
+
+class PersistenceOff(WorkflowError):
+    """What is asked for needs runs that are kept in the database, and their messages carry them.
+
+    That is so without ``django_qstash.workflows`` in INSTALLED_APPS, and with
+    ``DJANGO_QSTASH_WORKFLOW_PERSISTENCE`` off.
+    """
 
 
 class CeleryError(Exception):

@@ -127,6 +127,17 @@ def attempt(
     return work.run(task)
 
 
+def is_over(message: TaskMessage) -> bool:
+    """True for a letter that was revoked, or has expired: it is recorded as that, not run."""
+    if message.expires is not None and call_options.instant(message.expires) < clock.time():
+        return True
+    store = get_store()
+    if not store.durable:
+        return False
+    record = store.fetch(message.id)
+    return record is not None and record.status == states.REVOKED
+
+
 def answer(message: TaskMessage, delivery: Delivery, verdict: Verdict) -> Reply:
     """The answer to a letter that is not ours to run. Raises PublishError."""
     if isinstance(verdict, Stale):

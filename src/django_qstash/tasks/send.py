@@ -177,7 +177,8 @@ def seal(
             del options["deduplication_id"]
     if message.headers and (forwarded := wire.forwardable(message.headers)):
         options["headers"] = forwarded
-    if settings.DJANGO_QSTASH_WATCH_DELIVERIES and get_store().durable:
+    hears = get_store().durable or (task is not None and task.hears_of_loss)
+    if settings.DJANGO_QSTASH_WATCH_DELIVERIES and hears:
         # The user's own failure_callback is called by our door, with what QStash sent there.
         options["failure_callback"] = callback_url(GIVEN_UP)
         # Or it would have the message's own number, and be lost with a message that has none.

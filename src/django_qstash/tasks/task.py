@@ -90,6 +90,8 @@ class Task(Generic[P, R]):
     models: Models | None = None
     #: A part of the canvas that no list of tasks shows.
     internal: bool = False
+    #: It is told when QStash gives its message up, even where no results are kept.
+    hears_of_loss: bool = False
     #: When it runs by itself: a cron expression, a ``CronTrigger``, or a list. Needs the schedules
     #: app, whose command ``task_schedules --sync`` tells QStash.
     cron: Any = None

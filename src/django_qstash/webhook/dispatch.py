@@ -39,6 +39,7 @@ HANDLERS: Mapping[str, tuple[str | None, str]] = {
     "legacy": (None, "django_qstash.tasks.legacy.receive"),
     "schedule": ("django_qstash.schedules", "django_qstash.schedules.delivery.receive"),
     "workflow": ("django_qstash.workflows", "django_qstash.workflows.engine.receive"),
+    "carried": (None, "django_qstash.workflows.carried.engine.receive_letter"),
 }
 #: Who hears QStash's callbacks, by the signed ``?callback=`` of their address.
 CALLBACKS: Mapping[str, tuple[str | None, str]] = {

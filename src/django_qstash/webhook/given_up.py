@@ -20,6 +20,7 @@ HANDLERS: Mapping[str, tuple[str | None, str]] = {
     "task": (None, "django_qstash.tasks.given_up.receive"),
     "schedule": ("django_qstash.schedules", "django_qstash.schedules.delivery.given_up"),
     "workflow": ("django_qstash.workflows", "django_qstash.workflows.given_up.receive"),
+    "carried": (None, "django_qstash.workflows.carried.engine.given_up"),
 }
 
 

@@ -16,6 +16,7 @@ from django_qstash.exceptions import (
     InputValidationError,
     PublishError,
 )
+from django_qstash.messages import derived_run
 from django_qstash.transport.address import site_url
 from django_qstash.webhook.spared import open_to_qstash
 
@@ -118,7 +119,7 @@ def _start(
 ) -> HttpResponse:
     try:
         data = _read(parser, body)
-        run = workflow.trigger(data, idempotency_key=key)
+        run = workflow.trigger(data, **_once(key))
     except (TypeError, ValueError, InputValidationError) as error:
         return _refused(400, str(error))
     except IdempotencyConflict as error:
@@ -127,6 +128,15 @@ def _start(
         logger.warning("A run of %s could not be started: %s", workflow.name, error)
         return _refused(503, "The run could not be started; try again.", **{"Retry-After": "5"})
     return _answer({"workflowRunId": str(run)}, 200, {})
+
+
+def _once(key: str | None) -> dict[str, Any]:
+    """What makes a repeated request the same run, as far as that can be had."""
+    from django_qstash.workflows import persistence
+
+    if key is None or persistence.is_on():
+        return {"idempotency_key": key}
+    return {"run_id": derived_run(key, "serve")}
 
 
 def _read(parser: Callable[[str], Any] | None, body: bytes) -> Any:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from django_qstash.workflows import rows
 from django_qstash.workflows.context import Context, RunInfo
-from django_qstash.workflows.models import RunStatus, WorkflowRun
 from django_qstash.workflows.replay import Ended, replay
 
 if TYPE_CHECKING:
@@ -14,7 +12,23 @@ if TYPE_CHECKING:
     from django_qstash.workflows.definition import Workflow
 
 
-def make_context(workflow: Workflow, run: WorkflowRun, host: Host) -> Context:
+class Run(Protocol):
+    """A run as its body is to see it: a row, or what a letter carries."""
+
+    run_id: Any
+    workflow_id: Any
+    data: Any
+    options: Any
+    attempt: Any
+    deadline: Any
+    idempotency_key: Any
+
+    def was_canceled(self) -> bool:
+        """True if somebody has canceled it since it was read."""
+        ...
+
+
+def make_context(workflow: Workflow, run: Run, host: Host) -> Context:
     """The ``ctx`` of a run. Raises :class:`InputValidationError`."""
     return Context(
         host,
@@ -30,7 +44,7 @@ def make_context(workflow: Workflow, run: WorkflowRun, host: Host) -> Context:
         idempotency_key=run.idempotency_key,
         is_async=workflow.is_async,
         strict=workflow.strict,
-        is_canceled=lambda: _is_canceled(run),
+        is_canceled=run.was_canceled,
     )
 
 
@@ -43,11 +57,7 @@ def play(workflow: Workflow, context: Context) -> Ended:
     return replay(workflow.function, context, args, kwargs)
 
 
-def queue_of(workflow: Workflow, run: WorkflowRun) -> str | None:
+def queue_of(workflow: Workflow, run: Run) -> str | None:
     """The queue that the run's letters go through: its own, or its workflow's."""
     own: str | None = (run.options or {}).get("queue")
     return own or workflow.queue
-
-
-def _is_canceled(run: WorkflowRun) -> bool:
-    return bool(rows.runs().filter(pk=run.pk, status=RunStatus.CANCELED).exists())

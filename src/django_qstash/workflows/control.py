@@ -17,6 +17,7 @@ from django.db import transaction
 
 from django_qstash.exceptions import WorkflowError
 from django_qstash.tasks.registry import tasks
+from django_qstash.workflows import persistence
 from django_qstash.workflows.definition import Workflow, find_workflow
 from django_qstash.workflows.handles import RunHandle
 from django_qstash.workflows.names import check_name
@@ -55,9 +56,10 @@ def send_signal(run_id: str, name: str, data: Any = None) -> None:
     Raises :class:`WorkflowError` if there is no such run or it has ended, :class:`EncodeError` for
     data that JSON cannot carry, ``ValueError`` for a name that cannot be.
     """
+    check_name(name, "A signal's name")
+    persistence.require_table(str(run_id))
     from django_qstash.workflows.events import deliver
 
-    check_name(name, "A signal's name")
     deliver(str(run_id), f"signal:{name}", data)
 
 
@@ -73,6 +75,7 @@ def notify(key: str, data: Any = None) -> int:
     Raises :class:`EncodeError` for data that JSON cannot carry, ``ValueError`` for a key that
     cannot be.
     """
+    persistence.require("notify")
     from django_qstash.workflows.events import announce
 
     return announce(check_name(key, "An event's key"), data)
@@ -84,9 +87,9 @@ def cancel_workflow(run_id: str, reason: str = "") -> bool:
     Whatever it is doing goes on until its next step, and does not count. ``on_failure`` is not
     called. Raises :class:`WorkflowError` if there is no such run.
     """
+    run = get_run(run_id)
     from django_qstash.workflows import rows
 
-    run = get_run(run_id)
     with transaction.atomic(using=rows.alias()):
         return _cancel(run, str(reason))
 
@@ -115,21 +118,25 @@ def cancel_if_run(run_id: str) -> None:
 
 
 def get_run(run_id: str) -> WorkflowRun:
-    """The row of a run. Raises :class:`WorkflowError` if there is none."""
+    """The row of a run.
+
+    Raises :class:`WorkflowError` if there is none, :class:`PersistenceOff` where runs have none.
+    """
+    persistence.require_table(str(run_id))
     from django_qstash.workflows import rows
 
     run: WorkflowRun | None = rows.runs().filter(run_id=str(run_id)).first()
     if run is None:
-        raise WorkflowError(f"There is no run {str(run_id)!r}.")
+        raise persistence.missing(str(run_id))
     return run
 
 
 def get_dead_letter(run_id: str) -> DeadLetterEntry:
     """The dead letter of a run that failed. Raises :class:`WorkflowError` if it has none."""
+    run = get_run(run_id)
     from django_qstash.workflows import rows
     from django_qstash.workflows.models import DeadLetterEntry
 
-    run = get_run(run_id)
     letters = DeadLetterEntry.objects.using(rows.alias()).filter(run_id=run.run_id)
     found: DeadLetterEntry | None = letters.order_by("-pk").first()
     if found is None:
@@ -139,9 +146,10 @@ def get_dead_letter(run_id: str) -> DeadLetterEntry:
 
 def get_run_steps(run_id: str) -> list[StepExecution]:
     """The steps of a run, in the order in which they were recorded. Raises WorkflowError."""
+    run = get_run(run_id)
     from django_qstash.workflows import rows
 
-    return list(get_run(run_id).step_executions.using(rows.alias()).order_by("pk"))
+    return list(run.step_executions.using(rows.alias()).order_by("pk"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +179,7 @@ def list_runs(
 
     Raises ``ValueError`` for a status, limit or cursor that cannot be.
     """
+    persistence.require("list_runs")
     from django.db.models import Q
 
     from django_qstash.workflows import rows
@@ -247,6 +256,7 @@ def get_workflow_meta(workflow: Any) -> dict[str, Any]:
 
 def get_stats(workflow: Any = None) -> dict[str, dict[str, int]]:
     """How many runs there are: ``{workflow: {status: count}}``."""
+    persistence.require("get_stats")
     from django.db.models import Count
 
     from django_qstash.workflows import rows

@@ -5,17 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
-
-from django_qstash.exceptions import (
-    ImproperlyConfigured,
-    NotRegistered,
-    UnknownWorkflowError,
-)
-from django_qstash.tasks import execute
+from django_qstash.exceptions import NotRegistered, UnknownWorkflowError
 from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.task import Task
-from django_qstash.workflows import replay
+from django_qstash.workflows import persistence, replay
 from django_qstash.workflows.binding import Input
 from django_qstash.workflows.context import Context
 from django_qstash.workflows.policy import RetryPolicy
@@ -25,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from django_qstash.messages import TaskMessage
+    from django_qstash.tasks import execute
     from django_qstash.wire.delivery import Delivery, Reply
     from django_qstash.workflows.handles import RunHandle
 
@@ -68,14 +62,16 @@ class Workflow(Task[..., Any]):
 
         The run is written in the caller's transaction and sent when that commits. A ``run_id`` or
         ``idempotency_key`` that is there already gives that run. ``delay`` is a duration,
-        ``run_at`` an instant.
+        ``run_at`` an instant. Where no database keeps runs it is sent at once, like a task.
 
         Raises ``TypeError`` for input that does not fit the body, :class:`InputValidationError`,
         :class:`IdempotencyConflict` for other data under the same id or key,
         :class:`PublishError` when QStash cannot be reached: there is no run then.
         """
-        _require_app(self.name)
-        from django_qstash.workflows.trigger import trigger
+        if persistence.is_on():
+            from django_qstash.workflows.trigger import trigger
+        else:
+            from django_qstash.workflows.carried.trigger import trigger
 
         return trigger(
             self,
@@ -104,7 +100,10 @@ class Workflow(Task[..., Any]):
 
         Takes the options of :meth:`Task.apply_async`.
         """
-        _require_app(self.name)
+        if not persistence.is_on():
+            from django_qstash.workflows.carried.trigger import handle_of
+
+            return handle_of(super().apply_async(args, kwargs, task_id, **options))
         from django_qstash.workflows.trigger import trigger_as_task
 
         return trigger_as_task(self, args, kwargs, {**options, "task_id": task_id})
@@ -155,6 +154,10 @@ class Workflow(Task[..., Any]):
     def signature_of_run(self) -> inspect.Signature:
         return self.input.signature
 
+    @property
+    def hears_of_loss(self) -> bool:  # type: ignore[override] # here it depends on the site
+        return not persistence.is_on()
+
     @cached_property
     def is_bound(self) -> bool:
         return False
@@ -169,17 +172,16 @@ class Workflow(Task[..., Any]):
         self, message: TaskMessage, delivery: Delivery, forced: execute.Outcome | None
     ) -> Reply | execute.Outcome | None:
         """A task's letter for this workflow has come, from a canvas or a schedule: a run begins."""
-        try:
-            _require_app(self.name)
-        except ImproperlyConfigured as error:
-            return execute.failure(error)
-        from django_qstash.workflows.opening import open_letter
+        if persistence.is_on():
+            from django_qstash.workflows.opening import open_letter
+        else:
+            from django_qstash.workflows.carried.engine import open_letter
 
         return open_letter(self, message, delivery, forced)
 
     def is_open(self, task_id: str, heard_within: float | None = None) -> bool | None:
         """True until the run has ended: its result is only written then."""
-        if apps.is_installed("django_qstash.workflows"):
+        if persistence.is_installed():
             from django_qstash.workflows.opening import is_open
 
             found = is_open(task_id, heard_within)
@@ -213,11 +215,3 @@ def known(name: str) -> Workflow | None:
         return find_workflow(name)
     except UnknownWorkflowError:
         return None
-
-
-def _require_app(name: str) -> None:
-    if not apps.is_installed("django_qstash.workflows"):
-        raise ImproperlyConfigured(
-            f"The workflow {name} keeps its runs in the database: add 'django_qstash.workflows' to "
-            "INSTALLED_APPS and migrate. (Calling it as a function needs neither.)"
-        )

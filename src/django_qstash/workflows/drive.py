@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_qstash import clock
 from django_qstash.exceptions import PublishError, RunTimeout
+from django_qstash.workflows import persistence
 from django_qstash.workflows.control import get_run
 from django_qstash.workflows.definition import find_workflow
 from django_qstash.workflows.handles import check_may_wait
@@ -32,6 +33,7 @@ def run_workflow(
 
     Raises what :meth:`RunHandle.result` raises.
     """
+    persistence.require("run_workflow")
     from django_qstash.workflows import engine, letters
     from django_qstash.workflows.children import failure_of
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ from django.db import connections, transaction
 from django.db.models import F
 
 from django_qstash import clock, serialization
-from django_qstash.conf import settings
 from django_qstash.exceptions import LeaseLost, StepFailed
 from django_qstash.messages import TaskMessage, derived_run
 from django_qstash.sql.clock import DatabaseClock
@@ -20,13 +18,18 @@ from django_qstash.sql.lease import free, lease_ms
 from django_qstash.sql.statements import KeptCursor, moment, raw, storable, update_where
 from django_qstash.tasks import execute, send
 from django_qstash.tasks.failure import exception_as_data, to_exception
-from django_qstash.tasks.receive import as_record, make_context
-from django_qstash.tasks.store import Claimed, get_store
+from django_qstash.tasks.store import get_store
 from django_qstash.tasks.successors import body_of
-from django_qstash.transport.address import webhook_url
-from django_qstash.wire.delivery import Delivery
-from django_qstash.wire.envelope import Envelope
-from django_qstash.workflows import bodies, events, failures, observe, records, rows
+from django_qstash.workflows import (
+    bodies,
+    events,
+    failures,
+    letters,
+    observe,
+    records,
+    rows,
+    settling,
+)
 from django_qstash.workflows.children import wake_waiters
 from django_qstash.workflows.context import entered
 from django_qstash.workflows.definition import known
@@ -163,24 +166,10 @@ def _end(
 
 
 def settle(workflow: Workflow | None, run: WorkflowRun, outcome: execute.Outcome) -> Sequence[Any]:
-    """Write the TaskResult of a run; the letters that its end owes, as dicts.
-
-    For ``AsyncResult(run_id)``, and for the chain, group or chord that the run came from.
-    """
-    store = get_store()
-    message = letter_of(run)
-    if not store.durable and run.origin is None:
+    """Write the TaskResult of a run; the letters that its end owes, as dicts."""
+    if not get_store().durable and run.origin is None:
         return ()
-    context = make_context(message, Delivery(body=b""), workflow)
-    record, _ = as_record(message, context, outcome)
-    if not store.durable:
-        return record.follow
-    verdict = store.claim(message, message_id="")
-    if isinstance(verdict, Claimed):
-        written = store.record(message, verdict.token, record, "")
-        if written is not None:
-            return written.follow
-    return record.follow
+    return settling.settle(workflow, letter_of(run), outcome)
 
 
 def letter_of(run: WorkflowRun) -> TaskMessage:
@@ -282,20 +271,7 @@ class _NoHost:
 
 
 def _call_failure_url(workflow: Workflow | None, run: WorkflowRun) -> None:
-    """Have QStash tell the author's own address, in the shape of Upstash Workflow's failureUrl."""
+    """Have QStash tell the author's own address."""
     if workflow is None or not workflow.failure_url:
         return
-    told = {
-        "status": 489,
-        "header": {},
-        "body": run.error_message,
-        "url": webhook_url(),
-        "workflowRunId": run.run_id,
-        "sourceMessageId": "",
-    }
-    options = {
-        "retries": settings.DJANGO_QSTASH_DELIVERY_RETRIES,
-        "deduplication_id": f"{derived_run(run.run_id, 'failure-url')}",
-    }
-    body = json.dumps(told).encode()
-    send.post(Envelope(url=workflow.failure_url, body=body, options=options))
+    send.post(letters.failure_notice(workflow.failure_url, run.run_id, run.error_message))

@@ -13,7 +13,7 @@ from django_qstash.sql.clock import DatabaseClock
 from django_qstash.sql.statements import raw
 from django_qstash.tasks import send
 from django_qstash.tasks.outbox import AfterCommit
-from django_qstash.workflows import letters, rows
+from django_qstash.workflows import letters, persistence, rows
 from django_qstash.workflows.models import OPEN, WorkflowEvent, WorkflowRun
 from django_qstash.workflows.waiting import touch
 
@@ -46,7 +46,7 @@ def deliver(run_id: str, name: str, data: Any, *, once: bool = False) -> None:
 def _open(run_id: str) -> WorkflowRun:
     run = rows.runs().filter(run_id=run_id).only("pk", "run_id", "status", "workflow_id").first()
     if run is None:
-        raise WorkflowError(f"There is no run {run_id!r}.")
+        raise persistence.missing(run_id)
     if run.status not in OPEN:
         raise WorkflowError(f"The run {run_id!r} is {run.status}; nothing can be sent to it.")
     found: WorkflowRun = run

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_qstash.exceptions import RunTimeout, TimeoutError, WorkflowError  # noqa: A004
 from django_qstash.tasks.result import Wait, assert_will_not_block
+from django_qstash.workflows import persistence
 from django_qstash.workflows.context import current_run
 
 if TYPE_CHECKING:
@@ -56,9 +57,10 @@ class RunHandle(str):
         has not ended in time, and ``RuntimeError`` inside a task or a run, which would hold one
         delivery open for another: there, ``ctx.step.run_workflow`` waits.
         """
+        check_may_wait()
+        persistence.require_table(str(self))
         from django_qstash.workflows.children import failure_of
 
-        check_may_wait()
         wait = Wait(f"The run {str(self)!r}", timeout, interval)
         while True:
             run = self.run

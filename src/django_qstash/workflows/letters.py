@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import math
 import secrets
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 from django_qstash.conf import settings
 from django_qstash.exceptions import PublishError
-from django_qstash.messages import WorkflowMessage
+from django_qstash.messages import WorkflowMessage, derived_run
 from django_qstash.tasks import send
 from django_qstash.tasks.options import is_fifo
 from django_qstash.tasks.registry import tasks
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from django_qstash.workflows.carried.letter import Letter
     from django_qstash.workflows.models import WorkflowRun
 
 
@@ -49,7 +51,7 @@ def of_branch(run: WorkflowRun, row: Any) -> WorkflowMessage:
 
 
 def seal(
-    message: WorkflowMessage,
+    message: WorkflowMessage | Letter,
     options: Mapping[str, Any] | None = None,
     *,
     delay: float = 0,
@@ -71,7 +73,7 @@ def seal(
     own = dict(options or {})
     queue = own.pop("queue", None) or queue
     sealed.update(own)
-    if limit is not None:
+    if limit is not None and isinstance(message, WorkflowMessage):
         named = f"{message.id}\0{message.step}"
         key = hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:40]
         sealed["flow_control"] = {"key": f"branches-{key}", "parallelism": limit}
@@ -114,10 +116,27 @@ def post_copy(
     send.post(seal(copy, run.options, delay=delay, fresh=True, limit=limit))
 
 
-def refused(message: WorkflowMessage, error: PublishError) -> Reply:
+def refused(message: WorkflowMessage | Letter, error: PublishError) -> Reply:
     """The answer where QStash did not take what follows: the delivery is to come again."""
     logger.warning("What follows the run %s was not published: %s", message.id, error)
     return Reply.again("what follows could not be published")
+
+
+def failure_notice(url: str, run_id: str, said: str) -> Envelope:
+    """Has QStash tell an author's own address, in the shape of Upstash Workflow's failureUrl."""
+    told = {
+        "status": 489,
+        "header": {},
+        "body": said,
+        "url": webhook_url(),
+        "workflowRunId": run_id,
+        "sourceMessageId": "",
+    }
+    options = {
+        "retries": settings.DJANGO_QSTASH_DELIVERY_RETRIES,
+        "deduplication_id": derived_run(run_id, "failure-url"),
+    }
+    return Envelope(url=url, body=json.dumps(told).encode(), options=options)
 
 
 def seconds_until(moment: datetime | None, now: datetime) -> float:

@@ -134,6 +134,11 @@ class WorkflowRun(models.Model):
     def __str__(self) -> str:
         return f"{self.workflow_id}[{self.run_id}] {self.status}"
 
+    def was_canceled(self) -> bool:
+        """True if somebody has canceled it since it was read."""
+        rows = WorkflowRun.objects.using(self._state.db)
+        return bool(rows.filter(pk=self.pk, status=RunStatus.CANCELED).exists())
+
     @property
     def is_final(self) -> bool:
         return self.status in FINAL

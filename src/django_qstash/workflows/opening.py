@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from django.db.models import F
 
-from django_qstash import clock, states
+from django_qstash import clock
 from django_qstash.exceptions import InputValidationError, WorkerLostError
 from django_qstash.messages import TaskMessage, WorkflowMessage
 from django_qstash.sql.clock import DatabaseClock
 from django_qstash.tasks import execute
-from django_qstash.tasks import options as call_options
+from django_qstash.tasks.receive import is_over
 from django_qstash.tasks.store import get_store
 from django_qstash.wire.delivery import Delivery, Reply
 from django_qstash.workflows import births, ending, engine, letters, rows
@@ -38,7 +38,7 @@ def open_letter(
     if forced is not None:
         return None if run is None else _fail(workflow, run, forced)
     if run is None:
-        if _is_over(message):
+        if is_over(message):
             return None
         try:
             args = list(message.args)
@@ -80,17 +80,6 @@ def _begin(workflow: Workflow, message: TaskMessage, data: object) -> WorkflowRu
     )
     # Its letter is the one that is being delivered: QStash repeats it until it is answered.
     return births.write(birth, owed=False)[0]
-
-
-def _is_over(message: TaskMessage) -> bool:
-    """True for a letter that was revoked, or has expired: recorded as every task's is."""
-    if message.expires is not None and call_options.instant(message.expires) < clock.time():
-        return True
-    store = get_store()
-    if not store.durable:
-        return False
-    record = store.fetch(message.id)
-    return record is not None and record.status == states.REVOKED
 
 
 def _fail(workflow: Workflow, run: WorkflowRun, forced: execute.Outcome) -> Reply:

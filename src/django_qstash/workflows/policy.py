@@ -15,6 +15,7 @@ from django_qstash.exceptions import (
     IdempotencyConflict,
     NonDeterminismError,
     NonRetryableError,
+    PersistenceOff,
     RetryAfter,
     RunCanceled,
     RunFailed,
@@ -44,6 +45,7 @@ PERMANENT: tuple[type[BaseException], ...] = (
     # The code is to be mended, and the run resumed.
     NonDeterminismError,
     IdempotencyConflict,
+    PersistenceOff,
 )
 #: HTTP 4xx that are worth another try: time-out, too early, too many requests.
 PASSING_STATUSES = frozenset({408, 425, 429})

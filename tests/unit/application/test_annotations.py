@@ -6,6 +6,22 @@ import pytest
 
 from django_qstash import Celery, shared_task
 from django_qstash.exceptions import ImproperlyConfigured
+from django_qstash.tasks.registry import tasks
+
+
+@pytest.fixture(autouse=True)
+def taken_back():
+    """What is said of all tasks is said of those of other tests, too."""
+    before = {task: dict(vars(type(task))) for task in tasks.values()}
+    yield
+    for task, attributes in before.items():
+        kind = type(task)
+        for name in [name for name in vars(kind) if name not in attributes]:
+            delattr(kind, name)
+        for name, value in attributes.items():
+            if vars(kind)[name] is not value:
+                setattr(kind, name, value)
+        task.options_changed()
 
 
 class ByName:
