@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.contrib import admin, messages
 from django.utils.translation import gettext_lazy as _
@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from django_qstash.exceptions import ImproperlyConfigured, PublishError
 from django_qstash.outbox.flush import default_alias, flush_all
 from django_qstash.outbox.models import OutgoingMessage
+from django_qstash.readonly import ReadOnlyAdmin
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
 
 @admin.register(OutgoingMessage)
-class OutgoingMessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class OutgoingMessageAdmin(ReadOnlyAdmin):
     """Read-only, but for deleting: a row is a message that is owed, and deleting it loses it."""
+
+    deletable = True
 
     list_display = ("task_name", "task_id", "date_created", "attempts", "error")
     search_fields = ("task_id", "task_name")
@@ -34,9 +37,3 @@ class OutgoingMessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             self.message_user(request, str(error), messages.ERROR)
         else:
             self.message_user(request, _("%d messages were sent.") % sent)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False

@@ -11,6 +11,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from django_qstash import serialization, states
+from django_qstash.readonly import ReadOnlyAdmin
 from django_qstash.results.models import TaskResult
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _COLOURS = {
 
 
 @admin.register(TaskResult)
-class TaskResultAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class TaskResultAdmin(ReadOnlyAdmin):
     """Read-only: a row is the protocol's memory, and an edit could run a task twice."""
 
     list_display = ("named", "shown_status", "outcome", "created", "took", "retries", "shown_id")
@@ -107,15 +108,6 @@ class TaskResultAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:  # noqa: ARG002
         return tuple(str(name) for _title, options in self.fieldsets for name in options["fields"])
-
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
 
 
 def _unbroken(text: str) -> str:

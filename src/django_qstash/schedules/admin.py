@@ -28,6 +28,7 @@ from django_qstash.exceptions import (
     ImproperlyConfigured,
     NotRegistered,
 )
+from django_qstash.readonly import ReadOnlyAdmin
 from django_qstash.schedules import catalogue, runs, sync
 from django_qstash.schedules.forms import TaskScheduleForm
 from django_qstash.schedules.models import DeletedSchedule, TaskSchedule
@@ -344,20 +345,11 @@ class TaskScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(DeletedSchedule)
-class DeletedScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class DeletedScheduleAdmin(ReadOnlyAdmin):
     """What was deleted here, and whether QStash knows: to look at."""
 
     list_display = ("name", "schedule_id", "deleted_at", "done_at", "error")
     search_fields = ("name", "schedule_id")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
 
 
 def _moment(moment: float) -> str:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from django_qstash.exceptions import PublishError, WorkflowError
+from django_qstash.readonly import ReadOnlyAdmin
 from django_qstash.workflows import rows
 from django_qstash.workflows.admin import shown
 from django_qstash.workflows.models import DeadLetterEntry, WorkflowRun
@@ -45,8 +46,10 @@ class ReplayedFilter(admin.SimpleListFilter):
 
 
 @admin.register(DeadLetterEntry)
-class DeadLetterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class DeadLetterAdmin(ReadOnlyAdmin):
     """Read-only, but for deleting one that nobody needs any more."""
+
+    deletable = True
 
     class Media:
         css = {"all": (f"{APP}/admin.css",)}
@@ -106,12 +109,6 @@ class DeadLetterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:  # noqa: ARG002
         return tuple(str(name) for _title, options in self.fieldsets for name in options["fields"])
-
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(f"{APP}.replay_workflow")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from django.contrib import admin
 from django.utils.translation import gettext_lazy
 
+from django_qstash.readonly import ReadOnlyAdmin
 from django_qstash.workflows.admin import shown
 from django_qstash.workflows.models import WorkflowEvent
-
-if TYPE_CHECKING:
-    from django.http import HttpRequest
 
 APP = "django_qstash_workflows"
 
 
 @admin.register(WorkflowEvent)
-class WorkflowEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class WorkflowEventAdmin(ReadOnlyAdmin):
     """Read-only: a signal is sent by a button on its run's page."""
 
     class Media:
@@ -39,12 +35,3 @@ class WorkflowEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=gettext_lazy("data"))
     def shown_data(self, event: WorkflowEvent) -> str:
         return shown.value(event.data)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
