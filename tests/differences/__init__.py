@@ -18,9 +18,9 @@ def shows(*keys: str) -> Callable[[Any], Any]:
     return mark
 
 
-def shown() -> Iterator[str]:
-    """The keys of all rows that a test of this package shows."""
-    for found in pkgutil.iter_modules(__path__, f"{__name__}."):
+def shown(package: str = __name__) -> Iterator[str]:
+    """The keys of all rows that a test of a package shows."""
+    for found in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
         module = importlib.import_module(found.name)
         for value in vars(module).values():
             yield from getattr(value, "shown", ())

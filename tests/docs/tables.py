@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from django_qstash import conf
 from django_qstash.application import known
 from django_qstash.migrate.differences import SECTIONS
 from tests.docs.pages import ROOT
+from tests.engines.words import PAGES as ENGINES
 
 SETTINGS_PAGE = ROOT / "docs" / "settings.md"
 CELERY_PAGE = ROOT / "docs" / "celery.md"
@@ -74,6 +76,12 @@ def celery_settings() -> str:
     return "\n".join(lines) + "\n"
 
 
+def words(page: str) -> str:
+    """What another engine calls a thing, and what it is called here."""
+    rows = [f"| {word.theirs} | {word.ours} |" for word in ENGINES[page]]
+    return "\n".join(["| there | here |", "|---|---|", *rows]) + "\n"
+
+
 def env_variables() -> str:
     """Every setting as a commented line of a .env file, its meaning above it."""
     lines: list[str] = []
@@ -118,6 +126,15 @@ PARTS = (
         "<!-- Settings, by tests.docs.tables. -->\n",
         "<!-- End of it. -->\n",
         celery_settings,
+    ),
+    *(
+        (
+            ROOT / "docs" / f"{page}.md",
+            "<!-- Written by tests.docs.tables. -->\n",
+            "<!-- End. -->\n",
+            partial(words, page),
+        )
+        for page in ENGINES
     ),
     (ENV_SAMPLE, "# --- django-qstash: every setting, with its default ---\n", None, env_variables),
 )

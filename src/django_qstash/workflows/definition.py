@@ -48,7 +48,6 @@ class Workflow(Task[..., Any]):
     def trigger(
         self,
         data: Any = None,
-        /,
         *,
         run_id: str | None = None,
         idempotency_key: str | None = None,
@@ -83,7 +82,7 @@ class Workflow(Task[..., Any]):
             queue=queue,
         )
 
-    async def atrigger(self, data: Any = None, /, **options: Any) -> RunHandle:
+    async def atrigger(self, data: Any = None, **options: Any) -> RunHandle:
         """:meth:`trigger` for async code."""
         from asgiref.sync import sync_to_async
 

@@ -240,8 +240,8 @@ class Steps:
     def call(
         self,
         step_id: str,
-        url: str,
         /,
+        url: str,
         *,
         method: str = "GET",
         body: Any = None,
