@@ -110,6 +110,17 @@ def site(browser, receiver) -> Iterator[Site]:
         assert site.problems == []
 
 
+def test_a_row_stays_the_same_element_while_others_change(site):
+    site.open()
+    row = site.row("messages", "shop.tasks.remind")
+    row.locator(".name").evaluate("node => { node.focus(); node.closest('tr').marked = true; }")
+    site.row("messages", "mail.tasks.deliver").get_by_text("Cancel").evaluate(
+        "node => node.click()"
+    )
+    sync_api.expect(site.row("messages", "mail.tasks.deliver")).to_contain_text("canceled")
+    assert row.evaluate("node => node.marked && node.contains(document.activeElement)")
+
+
 def test_messages_are_shown_with_their_states_and_found_by_task(site):
     page = site.open()
     expect = sync_api.expect

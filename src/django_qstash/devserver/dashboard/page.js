@@ -94,8 +94,22 @@ const pill = (state) => {
 const answer = (status, error) =>
   status == null ? "" : status === 0 ? error || "no answer" : error || String(status);
 
-const fill = (id, rows) => {
-  $(`#${id} tbody`).replaceChildren(...rows);
+// A row that says what it said stays the very element it was, and where it was: else a click that is
+// half done, or the keyboard's focus, would be lost whenever anything else changes.
+const fill = (id, values, make) => {
+  const body = $(`#${id} tbody`);
+  const standing = new Map([...body.children].map((row) => [row.says, row]));
+  const rows = values.map((value) => {
+    const says = JSON.stringify([value, value.nextTime > now()]);
+    return standing.get(says) || Object.assign(make(value), { says });
+  });
+  const wanted = new Set(rows);
+  for (const row of standing.values()) if (!wanted.has(row)) row.remove();
+  let next = body.firstElementChild;
+  for (const row of rows) {
+    if (row === next) next = next.nextElementSibling;
+    else body.insertBefore(row, next);
+  }
   $(`#${id}`).hidden = rows.length === 0;
   $(`[data-empty="${id}"]`).hidden = rows.length > 0;
 };
@@ -275,12 +289,12 @@ async function refresh() {
   if (number !== asked) return; // a later question is under way
   skew = value.now - Date.now();
   counts(value.counts);
-  fill("messages", value.messages.map(messageRow));
-  fill("dlq", value.dlq.map(deadRow));
-  fill("schedules", value.schedules.map(scheduleRow));
-  fill("queues", value.queues.map(queueRow));
-  fill("flowControl", value.flowControl.map(flowRow));
-  fill("urlGroups", value.urlGroups.map(groupRow));
+  fill("messages", value.messages, messageRow);
+  fill("dlq", value.dlq, deadRow);
+  fill("schedules", value.schedules, scheduleRow);
+  fill("queues", value.queues, queueRow);
+  fill("flowControl", value.flowControl, flowRow);
+  fill("urlGroups", value.urlGroups, groupRow);
   $("#dlq-size").hidden = !value.dlqSize;
   $("#dlq-size").textContent = value.dlqSize;
   knobs(value.faults);
