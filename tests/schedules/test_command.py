@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 
 from django_qstash import Celery, shared_task
 from django_qstash.application import current
-from django_qstash.schedules import remote, sync
+from django_qstash.schedules import code, reconcile, remote, sync
 from django_qstash.schedules.crontab import crontab
 from django_qstash.schedules.models import DeletedSchedule, TaskSchedule
 from django_qstash.tasks.registry import tasks
@@ -496,6 +496,24 @@ class TestCode:
         assert len(there(qstash)) == 1
         sync_now("--prune")
         assert there(qstash) == {}
+
+    def test_two_deployments_at_once_make_one_row_and_one_schedule(self, declare, qstash):
+        declare("report", cron="0 9 * * *")
+        put("old", LEGACY)
+        plans = [reconcile.make_plan() for _ in range(2)]
+        assert [reconcile.apply(plan.steps) for plan in plans] == [(2, []), (2, [])]
+        assert set(rows()) == {"report", "Take a note"}
+        assert len(there(qstash)) == 2
+        assert "report" not in sync_now()
+
+    def test_a_row_of_that_name_that_came_meanwhile_is_no_such_thing(self, declare, qstash):
+        declare("report", cron="0 9 * * *")
+        plan = reconcile.make_plan()
+        row = code.make(code.keys()["task:report"], "default")
+        row.code_key, row.schedule_id = None, "djq_another"
+        row.write()
+        assert reconcile.apply(plan.steps)[0] == 1
+        assert set(rows()) == {"report", "report (task)"}
 
     def test_two_deployments_make_one_schedule(self, declare, qstash):
         declare("report", cron="0 9 * * *")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import router
+from django.db import IntegrityError, router, transaction
 
 from django_qstash import clock
 from django_qstash.exceptions import MessageError, NotRegistered, PublishError
@@ -207,7 +207,14 @@ class _Planner:
     def _creator(self, each: code.Declared) -> Callable[[], Pushed]:
         def run() -> Pushed:
             row = code.make(each, self.using)
-            row.write(using=self.using)
+            made = TaskSchedule.objects.using(self.using).filter(code_key=row.code_key)
+            try:
+                with transaction.atomic(using=self.using):
+                    row.write(using=self.using)
+            except IntegrityError:
+                # Another deployment does the same at this moment; it is the same schedule.
+                if not made.exists():
+                    raise
             return sync.push(row.schedule_id, self.using)
 
         return run
@@ -260,8 +267,9 @@ class _Planner:
         if names.exists():
             row.name = f"{row.name[:200]} ({found.id})"
         row.created_at = row.updated_at = clock.now()
-        # Its task may be gone from this code: the row then says so.
-        TaskSchedule.objects.using(self.using).bulk_create([row])
+        # Its task may be gone from this code: the row then says so. Another deployment may have
+        # taken it over since we looked.
+        TaskSchedule.objects.using(self.using).bulk_create([row], ignore_conflicts=True)
         return Pushed("taken over")
 
 
