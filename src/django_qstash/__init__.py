@@ -61,13 +61,17 @@ if TYPE_CHECKING:
         shared_task,
         stashed_task,
     )
+    from django_qstash.tasks.eagerresult import (
+        EagerResult,
+    )
+    from django_qstash.tasks.joining import (
+        allow_join_result,
+    )
     from django_qstash.tasks.request import (
         current_task,
     )
     from django_qstash.tasks.result import (
         AsyncResult,
-        EagerResult,
-        allow_join_result,
     )
     from django_qstash.tasks.resultset import (
         GroupResult,
@@ -125,7 +129,7 @@ _HOMES = {
     "Celery": "application.app",
     "ChordError": "exceptions",
     "CronTrigger": "tasks.triggers",
-    "EagerResult": "tasks.result",
+    "EagerResult": "tasks.eagerresult",
     "EncodeError": "exceptions",
     "GroupResult": "tasks.resultset",
     "IdempotencyConflict": "exceptions",
@@ -159,7 +163,7 @@ _HOMES = {
     "TimeoutError": "exceptions",
     "UnknownWorkflowError": "exceptions",
     "WorkflowError": "exceptions",
-    "allow_join_result": "tasks.result",
+    "allow_join_result": "tasks.joining",
     "cancel_workflow": "workflows.control",
     "chain": "tasks.canvas.chain",
     "chord": "tasks.canvas.chord",

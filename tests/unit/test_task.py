@@ -537,7 +537,7 @@ class TestReading:
         assert tasks.add.apply_async((2, 3), ignore_result=True).get() is None
 
     def test_an_exception_class_that_is_not_imported_here_is_named_all_the_same(self):
-        from django_qstash.tasks.result import to_exception
+        from django_qstash.tasks.failure import to_exception
 
         error = to_exception(
             {"exc_type": "Odd", "exc_module": "nowhere.at.all", "exc_message": ["x"]}
@@ -558,7 +558,7 @@ class TestReading:
         ids=str,
     )
     def test_what_is_no_exception_class_is_never_called(self, data):
-        from django_qstash.tasks.result import to_exception
+        from django_qstash.tasks.failure import to_exception
 
         error = to_exception(data)
         assert isinstance(error, Exception)

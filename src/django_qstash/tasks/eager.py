@@ -12,11 +12,12 @@ from django_qstash.messages import TaskMessage, new_id, new_run
 from django_qstash.tasks import execute
 from django_qstash.tasks import options as call_options
 from django_qstash.tasks.canvas import Lazy, Signature, as_list, maybe_signature
+from django_qstash.tasks.eagerresult import EagerResult
+from django_qstash.tasks.joining import allow_join_result
 from django_qstash.tasks.plan import Call, Fan, Row, alone, plan
 from django_qstash.tasks.receive import as_record
 from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.request import Context, current, hostname
-from django_qstash.tasks.result import EagerResult, allow_join_result
 from django_qstash.tasks.resultset import GroupResult
 from django_qstash.tasks.store import Claimed, get_store
 from django_qstash.tasks.successors import takes_the_exception

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from django_qstash.exceptions import Ignore, ImproperlyConfigured
 from django_qstash.tasks import send
 from django_qstash.tasks.canvas import Signature, _chain, as_list, group, maybe_signature
+from django_qstash.tasks.joining import allow_join_result
 from django_qstash.tasks.launch import Origin, letters_of
 from django_qstash.tasks.plan import from_signatures, leaves, plan, result_of_row
-from django_qstash.tasks.result import allow_join_result
 from django_qstash.tasks.store import get_store
 from django_qstash.tasks.successors import named
 

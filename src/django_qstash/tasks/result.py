@@ -1,102 +1,30 @@
-"""Handles on what became of a task: ``AsyncResult`` and, for eager tasks, ``EagerResult``."""
+"""``AsyncResult``: a handle on what became of a task."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from django.apps import apps
 from django.utils.module_loading import import_string
 
-from django_qstash import clock, states
+from django_qstash import states
 from django_qstash.exceptions import (
     IncompleteStream,
-    TaskRevokedError,
     TimeoutError,  # noqa: A004 - Celery's name
 )
 from django_qstash.tasks.failure import to_exception
 from django_qstash.tasks.graph import DependencyGraph
-from django_qstash.tasks.request import current_delivery
+from django_qstash.tasks.joining import Wait, assert_will_not_block
 from django_qstash.tasks.store import TaskRecord, get_store
 
 R = TypeVar("R")
 
-#: Seconds between two looks at the result: short at first, since most tasks are.
-FIRST_INTERVAL = 0.02
-LONGEST_INTERVAL = 2.0
-GROWTH = 1.5
-
 #: A run of a workflow has a result, too; its app stands above the tasks, and is asked for by name.
 WORKFLOWS = "django_qstash.workflows"
 CANCEL = "django_qstash.workflows.control.cancel_if_run"
-
-_may_join: ContextVar[bool] = ContextVar("django_qstash_may_join", default=False)
-
-
-@contextmanager
-def allow_join_result() -> Iterator[None]:
-    """Let ``get()`` wait inside a task in this block. Celery: ``allow_join_result``."""
-    token = _may_join.set(True)
-    try:
-        yield
-    finally:
-        _may_join.reset(token)
-
-
-@contextmanager
-def denied_join_result() -> Iterator[None]:
-    """Refuse ``get()`` inside a task again in this block. Celery: ``denied_join_result``."""
-    token = _may_join.set(False)
-    try:
-        yield
-    finally:
-        _may_join.reset(token)
-
-
-def assert_will_not_block() -> None:
-    """Raises ``RuntimeError`` inside a task: waiting holds one delivery open for another."""
-    if current_delivery() is not None and not _may_join.get():
-        raise RuntimeError(
-            "Never call result.get() within a task! It holds one delivery open for another; use a "
-            "chain or chord, or allow it with disable_sync_subtasks=False."
-        )
-
-
-class Wait:
-    """Looks again and again until a time, with growing pauses unless an interval is fixed."""
-
-    def __init__(self, what: str, timeout: float | None, interval: float | None) -> None:
-        self._what = what
-        self._timeout = timeout
-        self._deadline = None if timeout is None else clock.time() + timeout
-        self._pause = FIRST_INTERVAL if interval is None else interval
-        self._grows = interval is None
-
-    def pause(self) -> None:
-        """Sleep until the next look. Raises :class:`TimeoutError` when the time is up."""
-        clock.sleep(self._next())
-
-    async def apause(self) -> None:
-        """The same for async code."""
-        seconds = self._next()
-        if clock.is_virtual():
-            clock.sleep(seconds)
-        else:
-            await asyncio.sleep(seconds)
-
-    def _next(self) -> float:
-        left = None if self._deadline is None else self._deadline - clock.time()
-        if left is not None and left <= 0:
-            raise TimeoutError(f"{self._what} did not end within {self._timeout} s.")
-        pause = self._pause if left is None else min(self._pause, left)
-        if self._grows:
-            self._pause = min(self._pause * GROWTH, LONGEST_INTERVAL)
-        return pause
 
 
 class AsyncResult(Generic[R]):
@@ -449,84 +377,6 @@ class AsyncResult(Generic[R]):
 
     def __reduce__(self) -> Any:
         return _restore, (type(self), self.id, self.parent)
-
-
-class EagerResult(AsyncResult[R]):
-    """The result of a task that ran in this process; nothing is looked up."""
-
-    def __init__(
-        self,
-        id: str,  # noqa: A002 - Celery's name
-        ret_value: Any,
-        state: str,
-        traceback: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(id)
-        self._value = ret_value
-        self._final = TaskRecord(
-            task_id=id, status=state, result=ret_value, traceback=traceback, name=name
-        )
-
-    @property
-    def result(self) -> Any:
-        return self._value
-
-    info = result
-
-    @property
-    def children(self) -> list[Any] | None:
-        return []
-
-    def ready(self) -> bool:
-        """Always true: it has ended."""
-        return True
-
-    def exists(self) -> bool:
-        return True
-
-    def get(
-        self,
-        timeout: float | None = None,  # noqa: ARG002 - it has ended already
-        propagate: bool = True,
-        interval: float | None = None,  # noqa: ARG002
-        no_ack: bool = True,  # noqa: ARG002
-        follow_parents: bool = True,  # noqa: ARG002
-        callback: Callable[[str, R], Any] | None = None,
-        on_message: Callable[[dict[str, Any]], Any] | None = None,  # noqa: ARG002
-        on_interval: Callable[[], Any] | None = None,  # noqa: ARG002
-        disable_sync_subtasks: bool = True,
-    ) -> R:
-        """What the task returned; its exception rises unless ``propagate=False``."""
-        if disable_sync_subtasks:
-            assert_will_not_block()
-        self.maybe_throw(propagate, callback)
-        value: R = self._value
-        return value
-
-    wait = get
-
-    def maybe_throw(
-        self, propagate: bool = True, callback: Callable[[str, Any], Any] | None = None
-    ) -> Any:
-        if propagate and self.status in states.PROPAGATE_STATES:
-            raise to_exception(self._value)
-        if callback is not None:
-            callback(self.id, self._value)
-        return self._value
-
-    maybe_reraise = maybe_throw
-
-    def revoke(self, *_: Any, **__: Any) -> None:
-        """Celery 5.7: it has run, and is now said to be revoked."""
-        self._value = TaskRevokedError("revoked")
-        self._final = TaskRecord(task_id=self.id, status=states.REVOKED, result=self._value)
-
-    def forget(self) -> None:
-        """Nothing to remove."""
-
-    def __reduce__(self) -> Any:
-        return type(self), (self.id, self._value, self.status, self.traceback, self.name)
 
 
 def _restore(kind: type[AsyncResult[Any]], id: str, parent: Any) -> AsyncResult[Any]:  # noqa: A002

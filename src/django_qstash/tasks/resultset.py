@@ -8,7 +8,9 @@ from typing import Any
 
 from django_qstash import states
 from django_qstash.messages import new_id
-from django_qstash.tasks.result import AsyncResult, EagerResult, Wait, assert_will_not_block
+from django_qstash.tasks.eagerresult import EagerResult
+from django_qstash.tasks.joining import Wait, assert_will_not_block
+from django_qstash.tasks.result import AsyncResult
 from django_qstash.tasks.store import get_store
 
 

@@ -19,11 +19,12 @@ from django_qstash.tasks import retry as retry_room
 from django_qstash.tasks.canvas import Signature, chunks, xmap, xstarmap
 from django_qstash.tasks.configured import configured
 from django_qstash.tasks.request import Context, RequestStack, context_of, current, running
-from django_qstash.tasks.result import AsyncResult, EagerResult
+from django_qstash.tasks.result import AsyncResult
 from django_qstash.tasks.store import get_store
 
 if TYPE_CHECKING:
     from django_qstash.messages import TaskMessage
+    from django_qstash.tasks.eagerresult import EagerResult
     from django_qstash.tasks.validated import Models
     from django_qstash.wire.delivery import Delivery, Reply
 

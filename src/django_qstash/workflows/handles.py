@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django_qstash.exceptions import RunTimeout, TimeoutError, WorkflowError  # noqa: A004
-from django_qstash.tasks.result import Wait, assert_will_not_block
+from django_qstash.tasks.joining import Wait, assert_will_not_block
 from django_qstash.workflows import persistence
 from django_qstash.workflows.context import current_run
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django_qstash import clock, serialization
 from django_qstash.exceptions import WorkflowError
 from django_qstash.messages import new_id
-from django_qstash.tasks.result import allow_join_result
+from django_qstash.tasks.joining import allow_join_result
 from django_qstash.workflows import failures
 from django_qstash.workflows.calls import fetch, idempotency_key
 from django_qstash.workflows.context import Context, RunInfo

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from django_qstash.messages import derived_run
 from django_qstash.tasks import options as call_options
-from django_qstash.tasks.result import AsyncResult, EagerResult
+from django_qstash.tasks.eagerresult import EagerResult
 from django_qstash.workflows import persistence
 from django_qstash.workflows.handles import RunHandle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from django_qstash.tasks.result import AsyncResult
     from django_qstash.workflows.definition import Workflow
 
 
