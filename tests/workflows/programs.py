@@ -5,20 +5,31 @@ Each operation knows what its value must be, which effects it has, and what it n
 
 from __future__ import annotations
 
+import inspect
+import json
 import random
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
 from django_qstash import NonRetryableError, shared_task
 from django_qstash.exceptions import RunFailed, StepFailed
 from django_qstash.workflows import RetryPolicy, send_signal, workflow
+from django_qstash.workflows.calls import Call, checked, result_of
 from tests.shop.models import Effect
 
 #: How often each function was called, committed or not.
 CALLS: Counter[str] = Counter()
 #: The runs whose failure was heard.
 HEARD: list[str] = []
+
+#: A FIFO queue of QStash.
+QUEUE = "storm"
+#: A service that answers with what comes after this, once it has failed as often as it is asked to.
+ELSEWHERE = "https://elsewhere.example.com/"
+#: By what is called there: the idempotency keys that it was called with.
+KEYS: dict[str, set[str]] = defaultdict(set)
 
 POLICY = RetryPolicy(max_attempts=6, initial=3, backoff=3, jitter=0)
 
@@ -39,7 +50,18 @@ def hasty(ctx):
     return follow(ctx, ctx.data)
 
 
-WORKFLOWS = {"patient": patient, "hasty": hasty}
+@workflow("storm.queued", retry=POLICY, queue=QUEUE, on_failure=hear)
+def queued(ctx):
+    """Its letters come one after the other, with those of all others of its kind."""
+    return follow(ctx, ctx.data)
+
+
+@workflow("storm.awaiting", retry=POLICY, on_failure=hear)
+async def awaiting(ctx):
+    return [await _awaited(OPERATIONS[op["op"]](ctx, op)) for op in ctx.data["ops"]]
+
+
+WORKFLOWS = {"patient": patient, "hasty": hasty, "queued": queued, "awaiting": awaiting}
 
 
 @shared_task(name="storm.errand", atomic=True)
@@ -62,6 +84,28 @@ def call(key: str, fails: int = 0) -> str:
     return key
 
 
+def hand_in(key: str) -> str:
+    """A task that is sent with the transaction of its step, which the outbox makes one."""
+    CALLS[key] += 1
+    errand.delay(key, 0)
+    return key
+
+
+def answer(url: str, idempotency_key: str) -> tuple[int, str]:
+    """What the service elsewhere says."""
+    key, _, fails = url.removeprefix(ELSEWHERE).partition("?fails=")
+    KEYS[key].add(idempotency_key)
+    CALLS[key] += 1
+    return (500 if CALLS[key] <= int(fails) else 200), key
+
+
+def fetch(asked: Call, idempotency_key: str) -> dict[str, Any]:
+    """In the place of the network."""
+    status, key = answer(asked.url, idempotency_key)
+    told = result_of(status, json.dumps(key).encode(), {})
+    return checked(asked.raise_for_status, asked.method, asked.url, told)
+
+
 def stumble(key: str, fails: int, error: type[Exception] = ConnectionError) -> None:
     CALLS[key] += 1
     if CALLS[key] <= fails:
@@ -78,68 +122,95 @@ def post(run_id: str, name: str, data: Any) -> None:
 
 
 def follow(ctx: Any, program: dict[str, Any]) -> list[Any]:
-    return [OPERATIONS[op["op"]](ctx, op) for op in program["ops"]]
+    """Each operation is a generator of what its body would await."""
+    return [_followed(OPERATIONS[op["op"]](ctx, op)) for op in program["ops"]]
+
+
+def _followed(operation: Generator[Any, Any, Any]) -> Any:
+    value = None
+    while True:
+        try:
+            value = operation.send(value)
+        except StopIteration as end:
+            return end.value
+
+
+async def _awaited(operation: Generator[Any, Any, Any]) -> Any:
+    go_on, given = operation.send, None
+    while True:
+        try:
+            asked = go_on(given)
+        except StopIteration as end:
+            return end.value
+        try:
+            go_on, given = operation.send, await asked
+        except Exception as error:
+            go_on, given = operation.throw, error
 
 
 # --- what each operation does ---------------------------------------------------------------------
 
 
 def _run(ctx, op):
-    return ctx.step.run(op["id"], call, op["key"], op["fails"])
+    return (yield ctx.step.run(op["id"], call, op["key"], op["fails"]))
 
 
 def _atomic(ctx, op):
-    return ctx.step.options(atomic=True).run(op["id"], write, op["key"], op["fails"])
+    return (yield ctx.step.options(atomic=True).run(op["id"], write, op["key"], op["fails"]))
 
 
 def _refused(ctx, op):
     try:
-        ctx.step.options(retries=op["fails"]).run(op["id"], refuse, op["key"])
+        yield ctx.step.options(retries=op["fails"]).run(op["id"], refuse, op["key"])
     except StepFailed:
-        return ctx.step.run(op["id"] + "-undo", call, op["key"] + "-undo")
+        return (yield ctx.step.run(op["id"] + "-undo", call, op["key"] + "-undo"))
 
 
 def _sleep(ctx, op):
-    ctx.step.sleep(op["id"], op["seconds"])
+    yield ctx.step.sleep(op["id"], op["seconds"])
 
 
 def _signal(ctx, op):
-    return [ctx.step.wait_for_signal(op["id"]).data for _ in op["sends"]]
+    found = dict.fromkeys(range(len(op["sends"])))
+    for number in found:
+        found[number] = (yield ctx.step.wait_for_signal(op["id"])).data
+    return list(found.values())
 
 
 def _silence(ctx, op):
-    return bool(ctx.step.wait_for_signal(op["id"], timeout=op["seconds"]))
+    return bool((yield ctx.step.wait_for_signal(op["id"], timeout=op["seconds"])))
 
 
 def _race(ctx, op):
-    found = ctx.step.wait_for_signal(op["id"], timeout=op["seconds"])
-    return ctx.step.run(op["id"] + "-won", call, found.data if found else "late")
+    found = yield ctx.step.wait_for_signal(op["id"], timeout=op["seconds"])
+    return (yield ctx.step.run(op["id"] + "-won", call, found.data if found else "late"))
 
 
 def _post(ctx, op):
-    ctx.step.options(atomic=True).run(op["id"], post, ctx.run_id, "own-" + op["id"], op["key"])
-    return ctx.step.wait_for_signal("own-" + op["id"]).data
+    name = "own-" + op["id"]
+    yield ctx.step.options(atomic=True).run(op["id"], post, ctx.run_id, name, op["key"])
+    return (yield ctx.step.wait_for_signal(name)).data
 
 
 def _event(ctx, op):
-    return ctx.step.wait_for_event(op["id"], op["key"]).data
+    return (yield ctx.step.wait_for_event(op["id"], op["key"])).data
 
 
 def _child(ctx, op):
-    return ctx.step.run_workflow(op["id"], WORKFLOWS[op["how"]], op["program"])
+    return (yield ctx.step.run_workflow(op["id"], WORKFLOWS[op["how"]], op["program"]))
 
 
 def _bad_child(ctx, op):
     try:
-        ctx.step.run_workflow(op["id"], WORKFLOWS[op["how"]], op["program"])
+        yield ctx.step.run_workflow(op["id"], WORKFLOWS[op["how"]], op["program"])
     except RunFailed as error:
         return type(error.__cause__).__name__
 
 
 def _beside(ctx, op):
-    handle = ctx.step.start_workflow(op["id"], WORKFLOWS[op["how"]], op["program"])
-    meanwhile = ctx.step.run(op["id"] + "-meanwhile", call, op["key"])
-    return [meanwhile, handle.result()]
+    handle = yield ctx.step.start_workflow(op["id"], WORKFLOWS[op["how"]], op["program"])
+    meanwhile = yield ctx.step.run(op["id"] + "-meanwhile", call, op["key"])
+    return [meanwhile, (yield handle.result())]
 
 
 def _fan(ctx, op):
@@ -150,40 +221,56 @@ def _fan(ctx, op):
         for part in op["parts"]
     ]
     if op["between"]:
-        ctx.step.sleep(op["id"], op["between"])
-    return ctx.step.gather(*handles)
+        yield ctx.step.sleep(op["id"], op["between"])
+    return (yield ctx.step.gather(*handles))
 
 
 def _map(ctx, op):
     step = ctx.step.options(atomic=True)
-    return step.map(op["id"], write, op["items"], max_concurrency=op["limit"])
+    return (yield step.map(op["id"], write, op["items"], max_concurrency=op["limit"]))
 
 
 def _task(ctx, op):
-    return ctx.step.task(op["id"], errand, op["key"], 0)
+    return (yield ctx.step.task(op["id"], errand, op["key"], 0))
 
 
 def _bad_task(ctx, op):
     try:
-        ctx.step.task(op["id"], errand, op["key"], 1000)
+        yield ctx.step.task(op["id"], errand, op["key"], 1000)
     except StepFailed as error:
         return type(error.__cause__).__name__
 
 
+def _fetch(ctx, op):
+    url = f"{ELSEWHERE}{op['key']}?fails={op['fails']}"
+    return (yield ctx.step.call(op["id"], url, method="POST", body={}, via=op["via"])).data
+
+
+def _hand_in(ctx, op):
+    return (yield ctx.step.options(atomic=True).run(op["id"], hand_in, op["key"]))
+
+
 def _values(ctx, op):
-    found = [str(ctx.uuid(op["id"])), str(ctx.now(op["id"] + "-at")), ctx.random(op["id"] + "-n")]
-    return ctx.step.run(op["id"] + "-same", lambda given: given, found) == found
+    number, at = (yield ctx.uuid(op["id"])), (yield ctx.now(op["id"] + "-at"))
+    found = [str(number), str(at), (yield ctx.random(op["id"] + "-n"))]
+    return (yield ctx.step.run(op["id"] + "-same", lambda given: given, found)) == found
 
 
 def _stumble(ctx, op):
     stumble(op["key"], op["fails"], RuntimeError)
+    yield from ()
 
 
 def _fail(ctx, op):
     raise NonRetryableError(op["key"])
+    yield
 
 
-OPERATIONS = {name[1:]: function for name, function in list(globals().items()) if name[0] == "_"}
+OPERATIONS = {
+    name[1:]: function
+    for name, function in list(globals().items())
+    if inspect.isgeneratorfunction(function)
+}
 
 
 # --- drawing one ----------------------------------------------------------------------------------
@@ -228,6 +315,8 @@ WEIGHTS = {
     "event": 2,
     "values": 1,
     "stumble": 1,
+    "fetch": 2,
+    "hand_in": 1,
 }
 
 
@@ -274,7 +363,11 @@ class Author:
         self.expected.effects.append(op["key"])
         return [op["id"]], op["key"]
 
-    _draw_task = _draw_atomic
+    _draw_task = _draw_hand_in = _draw_atomic
+
+    def _draw_fetch(self, op, *_):
+        op["via"] = self.chance.choice(("process", "qstash"))
+        return [op["id"]], op["key"]
 
     def _draw_bad_task(self, op, *_):
         return [op["id"]], "NonRetryableError"

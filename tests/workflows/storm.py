@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextvars
 import json
 import random
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,10 +41,17 @@ class Message:
     due: float
     retried: int = 0
 
+    @property
+    def queue(self) -> str | None:
+        queue: str | None = self.envelope.options.get("queue")
+        return queue
+
     def __str__(self) -> str:
+        if self.envelope.options.get("callback"):
+            return f"{self.id} to {self.envelope.url}"
         letter = json.loads(self.envelope.body)
-        if "sourceBody" in letter:
-            return f"{self.id} (given up)"
+        if "retried" in letter:
+            return f"{self.id} {'(given up)' if 'sourceBody' in letter else '(called back)'}"
         said = {name: value for name, value in letter.items() if name not in ("v", "args")}
         return f"{self.id} {json.dumps(said)} retried={self.retried}"
 
@@ -88,6 +96,8 @@ class Storm:
     dead: bool = False
     #: Called after every delivery.
     watch: Callable[[], None] = lambda: None
+    #: What an address that is not ours answers, given its idempotency key: a status and a value.
+    elsewhere: Callable[[str, str], tuple[int, Any]] = lambda url, key: (404, None)
 
     def __post_init__(self) -> None:
         self.lot = Lot(self.chance, self.faults, self.calm)
@@ -140,20 +150,20 @@ class Storm:
 
         Which one is a matter of chance, and so is how late it is.
         """
-        if not self.messages:
+        now, waiting = self.clock.time(), self._in_turn()
+        if not waiting:
             return False
-        now = self.clock.time()
-        due = [message for message in self.messages if message.due <= now]
+        due = [message for message in waiting if message.due <= now]
         if not due:
             if self._strikes(0.02):
                 self.tell("! early")
-                due = self.messages
+                due = waiting
             else:
-                first = min(message.due for message in self.messages)
+                first = min(message.due for message in waiting)
                 late = self.chance.choice((0, 0, 0, 1, 30, 700))
                 self.clock.advance(max(0.0, first - now) + late)
                 now = self.clock.time()
-                due = [message for message in self.messages if message.due <= now]
+                due = [message for message in waiting if message.due <= now]
         message = self.chance.choice(due)
         self.messages.remove(message)
         self.flying.append(message)
@@ -164,8 +174,21 @@ class Storm:
         self._answered(message, status, answer)
         return True
 
+    def _in_turn(self) -> list[Message]:
+        """The messages without those whose queue has others before them, or one under way."""
+        busy = {message.queue for message in self.flying if message.queue}
+        found = []
+        for message in self.messages:
+            if message.queue not in busy:
+                found.append(message)
+            if message.queue:
+                busy.add(message.queue)
+        return found
+
     def _deliver(self, message: Message) -> tuple[int, Any]:
         self.tell(f"deliver {message}")
+        if message.envelope.options.get("callback"):
+            return self._call(message), None
         answer = self.act(
             lambda: knock(message.envelope, message_id=message.id, retried=message.retried)
         )
@@ -180,6 +203,21 @@ class Storm:
         self.depth = depth
         return status, answer
 
+    def _call(self, message: Message) -> int:
+        """Call an address that is not ours, and publish what it has answered to the callback."""
+        envelope, options = message.envelope, message.envelope.options
+        status, value = self.elsewhere(envelope.url, options["headers"]["Idempotency-Key"])
+        told = {
+            "status": status,
+            "header": {},
+            "body": b64encode(json.dumps(value).encode()).decode(),
+            "retried": message.retried,
+            "maxRetries": options["retries"],
+        }
+        body = json.dumps(told).encode()
+        self.take(Envelope(url=options["callback"], body=body, options={"retries": 3}))
+        return status
+
     def _answered(self, message: Message, status: int, answer: Any) -> None:
         if 200 <= status < 300:
             if self._strikes(0.05):
@@ -190,10 +228,11 @@ class Storm:
             return
         options = message.envelope.options
         if status != 489 and message.retried < options.get("retries", 3):
-            message.due = self.clock.time() + PAUSES[message.retried]
+            message.due = self.clock.time() + PAUSES[min(message.retried, len(PAUSES) - 1)]
             message.retried += 1
-            self.messages.append(message)
-        elif "failure_callback" in options:
+            # Those behind it in its queue wait.
+            self.messages.insert(0, message)
+        elif "failure_callback" in options and not options.get("callback"):
             told = answer if answer is not None else _NoAnswer()
             retried = message.retried
             callback = failure_callback(message.envelope, message.id, told, retried=retried)

@@ -11,8 +11,10 @@ import pytest
 from django.db import DatabaseError, connection
 
 from django_qstash.exceptions import PublishError
+from django_qstash.outbox.models import OutgoingMessage
 from django_qstash.results.models import TaskResult
-from django_qstash.workflows import cancel_workflow, notify, send_signal, sweep
+from django_qstash.tasks import outbox as outboxes
+from django_qstash.workflows import cancel_workflow, functions, notify, send_signal, sweep
 from django_qstash.workflows.models import (
     FINAL,
     DeadLetterEntry,
@@ -34,8 +36,10 @@ CHUNKS, ROUNDS = 8, 19 if soak.FACTOR == 1 else 25 * soak.FACTOR
 
 
 @pytest.fixture(autouse=True)
-def sea(settings, monkeypatch):
+def sea(settings, monkeypatch, outbox_app):
     settings.DJANGO_QSTASH_TRANSPORT = storm.TRANSPORT
+    settings.DJANGO_QSTASH_QUEUES = {programs.QUEUE: {"parallelism": 1}}
+    monkeypatch.setattr(functions, "fetch", programs.fetch)
     # By the machine's clock, and so by no seed; what is owed is swept here when nothing else goes.
     monkeypatch.setattr(sweep, "_next_by_traffic", math.inf)
     # A record keeps the frames of its exception alive, and they an open cursor.
@@ -64,6 +68,7 @@ class Voyage:
             self.chance, faults=self.chance.choice((0, 2, 4)), calm=self.chance.choice((5, 20, 80))
         )
         self.storm.watch = self.look
+        self.storm.elsewhere = programs.answer
         self.canceled_after = self.chance.randint(1, 30) if self.chance.random() < 0.1 else None
         self.ended: dict[str, Any] = {}
         self.signals = list(self.expected.signals)
@@ -72,15 +77,24 @@ class Voyage:
 
     def sail(self) -> None:
         programs.CALLS.clear()
+        programs.KEYS.clear()
         programs.HEARD.clear()
         with self.storm.blowing():
             while not self._start():
                 pass
-            while self._send_something() or self.storm.deliver_one() or self._sweep():
+            while self._goes_on():
                 self.deliveries += 1
                 assert self.deliveries < 2000, "It never ends."
                 if self.deliveries == self.canceled_after:
                     self._cancel()
+
+    def _goes_on(self) -> bool:
+        return (
+            self._send_something()
+            or self.storm.deliver_one()
+            or self._empty_the_outbox()
+            or self._sweep()
+        )
 
     # --- what people do ---------------------------------------------------------------------------
 
@@ -146,6 +160,15 @@ class Voyage:
             now = (run.status, run.result, run.error_message, run.completed_at)
             assert self.ended.setdefault(run.run_id, now) == now
 
+    def _empty_the_outbox(self) -> bool:
+        """Tasks that were sent in transactions, and whose sender died after the commit."""
+        if not OutgoingMessage.objects.exists():
+            return False
+        self.storm.tell("outbox")
+        self.storm.clock.advance(3600)
+        self._try(outboxes.sweep)
+        return True
+
     def _sweep(self) -> bool:
         """No letter is under way: who is not at the end is owed one, or waits for one who is."""
         left = WorkflowRun.objects.exclude(status__in=FINAL)
@@ -185,6 +208,8 @@ class Voyage:
         dead = DeadLetterEntry.objects.values_list("run_id", flat=True)
         assert sorted(dead) == sorted(runs[key].run_id for key in self.expected.failed)
         assert set(programs.HEARD) == set(dead)
+        assert {len(keys) for keys in programs.KEYS.values()} <= {1}
+        assert not OutgoingMessage.objects.exists()
         received = WorkflowEvent.objects.filter(consumed_by=None, run__isnull=False)
         assert {event.name.partition(":")[2] for event in received} <= self.expected.racing
 
@@ -223,6 +248,7 @@ def clean() -> None:
         rows._raw_delete(rows.db)
     TaskResult.objects.all().delete()
     Effect.objects.all()._raw_delete("default")
+    OutgoingMessage.objects.all()._raw_delete("default")
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
