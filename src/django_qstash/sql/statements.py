@@ -153,7 +153,7 @@ def _defaults(model: type[Model]) -> Iterator[tuple[str, str]]:
         default = None if field.null else field.get_default()
         if isinstance(default, bool):
             yield str(field.column), str(default).upper()
-        elif isinstance(default, int):
+        elif isinstance(default, (int, float)):
             yield str(field.column), str(default)
         elif default == "":
             yield str(field.column), "''"
