@@ -261,6 +261,8 @@ def _malformed() -> Iterator[CheckMessage]:
         limit = _value("DJANGO_QSTASH_WEBHOOK_RATE_LIMIT")
         if limit is not None:
             import_string("django_qstash.webhook.fence.parse_rate")(limit)
+        if _value("DJANGO_QSTASH_MESSAGE_PRICE") is not None:
+            import_string("django_qstash.workflows.price.message_price")()
     except ImproperlyConfigured as error:
         yield Error(str(error), id="django_qstash.E001")
     url = _value("QSTASH_URL")

@@ -299,6 +299,14 @@ class Settings:
     DJANGO_QSTASH_WORKFLOW_VERBOSE: bool = _declare(
         False, "Log an entry for each thing that happens to a workflow's run, unless it says."
     )
+    DJANGO_QSTASH_WORKFLOW_DATABASE_TIME: bool = _declare(
+        False, "Take the time of database statements in deliveries of workflows."
+    )
+    DJANGO_QSTASH_MESSAGE_PRICE: str = _declare(
+        "0.00001",
+        "US dollars that one message costs in your QStash plan, by which the price of a workflow's "
+        "run is estimated.",
+    )
     DJANGO_QSTASH_CALL_ALLOWED_HOSTS: Sequence[str] | None = _declare(
         None, "Hosts that a workflow's step.call may reach; None allows all but link-local ones."
     )

@@ -91,6 +91,23 @@ class TestAPage:
         assert "42" in said
         assert run in said
 
+    def test_it_says_what_the_run_has_used(self, loopback, log_in):
+        run = w.sleepy.delay(1)
+        WorkflowRun.objects.update(bytes_sent=2048, compute_seconds=0.0125, database_seconds=0.004)
+        client = log_in()
+
+        said = text_of(page_of(client, run))
+        for each in (
+            "Messages: 2",
+            "Sent: 2.0\xa0KB",
+            "Estimated price: $0.00002",
+            "Compute time: 12 ms",
+            "Database time: 4 ms",
+        ):
+            assert " ".join(each.split()) in said, each
+        WorkflowRun.objects.update(database_seconds=0)
+        assert "Database time: -" in text_of(page_of(client, run))
+
     def test_what_users_say_is_escaped(self, loopback, log_in):
         evil = "<script>alert(1)</script>"
         runs = [w.plain.delay(evil), w.says.delay(evil)]

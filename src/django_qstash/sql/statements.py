@@ -74,12 +74,20 @@ class KeptCursor:
 
 
 def update_where(
-    alias: str, model: type[Model], values: Mapping[str, Any], where: Mapping[str, Any]
+    alias: str,
+    model: type[Model],
+    values: Mapping[str, Any],
+    where: Mapping[str, Any],
+    added: Mapping[str, float] | None = None,
 ) -> bool:
-    """UPDATE the one row that ``where`` names, its lease given up; false if there is none."""
-    statement = _update(alias, model, tuple(values), tuple(where))
+    """UPDATE the one row that ``where`` names, its lease given up; false if there is none.
+
+    ``added`` are columns, and what is added to each.
+    """
+    added = added or {}
+    statement = _update(alias, model, tuple(values), tuple(where), tuple(added))
     with connections[alias].cursor() as cursor:
-        cursor.execute(statement, [*values.values(), *where.values()])
+        cursor.execute(statement, [*values.values(), *added.values(), *where.values()])
         return bool(cursor.rowcount == 1)
 
 
@@ -161,10 +169,15 @@ def _defaults(model: type[Model]) -> Iterator[tuple[str, str]]:
 
 @lru_cache(maxsize=64)
 def _update(
-    alias: str, model: type[Model], columns: tuple[str, ...], where: tuple[str, ...]
+    alias: str,
+    model: type[Model],
+    columns: tuple[str, ...],
+    where: tuple[str, ...],
+    added: tuple[str, ...],
 ) -> str:
     quote = connections[alias].ops.quote_name
     sets = [f"{quote(column)} = %s" for column in columns]
+    sets += [f"{quote(column)} = {quote(column)} + %s" for column in added]
     sets += [f"{quote(column)} = NULL" for column in ("lease_token", "lease_until")]
     named = " AND ".join(f"{quote(column)} = %s" for column in where)
     return f"UPDATE {table(alias, model)} SET {', '.join(sets)} WHERE {named}"  # noqa: S608

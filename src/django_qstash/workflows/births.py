@@ -11,12 +11,12 @@ from django.db import connections
 
 from django_qstash import clock, serialization
 from django_qstash.exceptions import IdempotencyConflict
-from django_qstash.messages import new_id
+from django_qstash.messages import WorkflowMessage, new_id
 from django_qstash.sql.clock import clock_sql
 from django_qstash.sql.fields import json_text
 from django_qstash.sql.statements import insert_once, moment
 from django_qstash.tasks.options import check_task_id
-from django_qstash.workflows import rows
+from django_qstash.workflows import letters, rows
 from django_qstash.workflows.models import Closing, RunStatus, WorkflowRun
 from django_qstash.workflows.names import check_name
 
@@ -39,6 +39,8 @@ class Birth:
     parent: WorkflowRun | None = None
     #: The task's letter that it comes by.
     origin: Mapping[str, Any] | None = None
+    #: Bytes of that letter, where its delivery is the run's first.
+    came_by: int = 0
     options: Mapping[str, Any] | None = None
 
     def text(self) -> str:
@@ -97,11 +99,20 @@ def write(birth: Birth, *, owed: bool = True) -> tuple[WorkflowRun, bool]:
         "started_at": None,
         "completed_at": None,
         "deadline": None if deadline is None else moment(alias, deadline),
-        "messages": 1 if owed else 0,
+        "messages": 1 if owed or birth.came_by else 0,
+        "bytes_sent": _size(birth, run_id, now) if owed else birth.came_by,
+        "compute_seconds": 0,
+        "database_seconds": 0,
     }
     born = clock_sql(connections[alias])
     new = insert_once(alias, WorkflowRun, values, ("born", *born))
     return found(birth, run_id, mark), new
+
+
+def _size(birth: Birth, run_id: str, now: datetime) -> int:
+    """Bytes of the run's first letter."""
+    letter = WorkflowMessage(workflow=birth.workflow.name, id=run_id)
+    return letters.size(letter, birth.options, delay=letters.seconds_until(birth.at, now))
 
 
 def found(birth: Birth, run_id: str, mark: str) -> WorkflowRun:

@@ -36,11 +36,13 @@ from django_qstash.workflows.history import Entry, Key, Kind, Status
 from django_qstash.workflows.invoke import value_of_call
 from django_qstash.workflows.models import FINAL, RunStatus, StepExecution, WorkflowRun
 from django_qstash.workflows.search import find
+from django_qstash.workflows.usage import TIMES, adding, sent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django_qstash.messages import WorkflowMessage
+    from django_qstash.wire.envelope import Envelope
     from django_qstash.workflows.asks import Ask
     from django_qstash.workflows.definition import Workflow
 
@@ -57,7 +59,14 @@ class Branch(Held[StepExecution]):
 
     def release(self) -> None:
         """Give it back as it was, so that the next delivery need not wait."""
-        self.mine().update(lease_token=None, lease_until=None, deliveries=F("deliveries") - 1)
+        self.mine().update(
+            lease_token=None, lease_until=None, deliveries=F("deliveries") - 1, **self.used()
+        )
+
+    def used(self) -> dict[str, float]:
+        """The times of its row, with those of this delivery: nobody else writes them meanwhile."""
+        used = self.meter.used()
+        return {name: (getattr(self.row, name) or 0) + used.get(name, 0) for name in TIMES}
 
 
 def receive(workflow: Workflow, message: WorkflowMessage) -> Reply:
@@ -76,7 +85,7 @@ def receive(workflow: Workflow, message: WorkflowMessage) -> Reply:
         )
         return _fail(branch, lost, branch.row.attempts + 1)
     try:
-        with kept(branch, message, branch.token):
+        with kept(branch, message, branch.token), branch.meter.running():
             return _work(workflow, branch)
     except LeaseLost:
         return _stand(run, message)
@@ -127,7 +136,7 @@ def _stand(run: WorkflowRun, message: WorkflowMessage) -> Reply:
     if row.status in Status.DONE or row.attempts > message.retries:
         if row.status == Status.RETRYING and row.attempts == message.retries + 1:
             delay = letters.seconds_until(row.wake_at, clock.now())
-            _post_next(run, row, delay)
+            send.post(_next(run, row, delay))
         elif row.status in Status.DONE:
             _wake_owed(run)
         return Reply.done("recorded")
@@ -135,10 +144,10 @@ def _stand(run: WorkflowRun, message: WorkflowMessage) -> Reply:
     return Reply.done("busy", "a copy comes later")
 
 
-def _post_next(run: WorkflowRun, row: StepExecution, delay: float) -> None:
+def _next(run: WorkflowRun, row: StepExecution, delay: float) -> Envelope:
     """The letter of the next attempt."""
     letter = letters.of_branch(run, row)
-    send.post(letters.seal(letter, run.options, delay=delay, limit=row.limit))
+    return letters.seal(letter, run.options, delay=delay, limit=row.limit)
 
 
 def _wake_owed(run: WorkflowRun) -> None:
@@ -196,15 +205,16 @@ def _retry(branch: Branch, error: Exception, pause: float) -> Reply:
         wake_at=later(pause).timestamp(),
         pk=row.pk,
     )
-    if not records.update(branch.alias, entry, token=branch.token):
+    if not records.update(branch.alias, entry, token=branch.token, used=branch.used()):
         raise LeaseLost
     _tell(branch, entry)
     # What died in this attempt does not count against the next one.
     given_back = records.steps(branch.alias, branch.run).filter(pk=row.pk, lease_token=None)
     given_back.filter(attempts=number).update(deliveries=0)
-    rows.runs().filter(pk=branch.run.pk).update(messages=F("messages") + 1)
     row.attempts = number
-    _post_next(branch.run, row, pause)
+    envelope = _next(branch.run, row, pause)
+    rows.runs().filter(pk=branch.run.pk).update(**adding(sent(envelope)))
+    send.post(envelope)
     return Reply.done("retry")
 
 
@@ -225,16 +235,21 @@ def _end(branch: Branch, entry: Entry) -> Reply:
 def _write_end(branch: Branch, entry: Entry) -> list[WorkflowRun]:
     """Record the branch and count it; the run, if it was the last that it waits for."""
     entry.pk = branch.row.pk
-    if not records.update(branch.alias, entry, executed_at=clock.now(), token=branch.token):
+    used = branch.used()
+    now = clock.now()
+    if not records.update(branch.alias, entry, executed_at=now, token=branch.token, used=used):
         raise LeaseLost
     # Read after the write: whoever wants to wait for it writes this row, too.
     if not records.steps(branch.alias, branch.run).filter(pk=entry.pk, awaited=True).exists():
         return []
     runs = rows.runs().filter(pk=branch.run.pk, status=RunStatus.WAITING, waits="branches")
-    runs.filter(branches__gt=0).update(branches=F("branches") - 1)
-    if not runs.filter(branches=0).update(**rows.roused()):
+    if not runs.filter(branches__gt=0).update(branches=F("branches") - 1):
         return []
-    return [rows.runs().get(pk=branch.run.pk)]
+    run = rows.runs().get(pk=branch.run.pk)
+    if run.branches:
+        return []
+    rows.rouse(run)
+    return [run]
 
 
 def _ended(branch: Branch, entry: Entry, woken: Sequence[WorkflowRun]) -> Reply:

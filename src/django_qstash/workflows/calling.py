@@ -80,7 +80,9 @@ def _publish(turn: Turn, key: Key, call: Call, ask: Ask) -> None:
         (value for name, value in call.headers.items() if name.lower() == "content-type"),
         "application/json",
     )
-    send.post(Envelope(url=call.url, body=call.body, options=options, content_type=content_type))
+    envelope = Envelope(url=call.url, body=call.body, options=options, content_type=content_type)
+    turn.hold.meter.count(envelope)
+    send.post(envelope)
 
 
 def receive(delivery: Delivery) -> Reply:
@@ -108,7 +110,7 @@ def receive(delivery: Delivery) -> Reply:
         raise MessageError("The callback's body is not base64.") from None
     data = result_of(status, content, told.get("header") or {})
     try:
-        _deliver_once(run, key, data)
+        _deliver_once(run, key, data, len(delivery.body))
         told = {"step": str(key), "status": status}
         observe.log(known(run.workflow_id), run_id, observe.SUBMIT_THIRD_PARTY_RESULT, **told)
     except PublishError:
@@ -118,10 +120,10 @@ def receive(delivery: Delivery) -> Reply:
     return Reply.done("received")
 
 
-def _deliver_once(run: WorkflowRun, key: Key, data: dict[str, Any]) -> None:
+def _deliver_once(run: WorkflowRun, key: Key, data: dict[str, Any], size: int) -> None:
     step = records.find(rows.alias(), run, key)
     if step is None or not step.is_done:
-        events.deliver(run.run_id, f"call:{key}", data, once=True)
+        events.deliver(run.run_id, f"call:{key}", data, once=True, size=size)
 
 
 def _received(

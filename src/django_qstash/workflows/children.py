@@ -84,9 +84,10 @@ def _begin(turn: Turn, ask: Ask, key: Key, old: Entry | None, entry: Entry) -> N
     def give_birth() -> None:
         child, _ = births.write(birth)
         _register(turn, child)
+        # Not among what the run itself sends: the child counts it.
+        turn.outbound.append(letter)
 
-    waits = f"child:{birth.run_id}"
-    turn.wait(key, old, entry, waits=waits, write=give_birth, after=[letter])
+    turn.wait(key, old, entry, waits=f"child:{birth.run_id}", write=give_birth)
 
 
 def _register(turn: Turn, child: WorkflowRun) -> None:

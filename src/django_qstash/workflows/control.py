@@ -254,19 +254,29 @@ def get_workflow_meta(workflow: Any) -> dict[str, Any]:
     }
 
 
-def get_stats(workflow: Any = None) -> dict[str, dict[str, int]]:
-    """How many runs there are: ``{workflow: {status: count}}``."""
-    persistence.require("get_stats")
-    from django.db.models import Count
+def get_stats(workflow: Any = None) -> dict[str, dict[str, Any]]:
+    """How many runs there are, and what they have used: ``{workflow: {status: count, …}}``.
 
-    from django_qstash.workflows import rows
+    Besides the statuses: ``messages``, ``bytes_sent``, ``compute_seconds``, ``database_seconds``,
+    and ``price``, an estimate in US dollars (a ``Decimal``).
+    """
+    persistence.require("get_stats")
+    from django.db.models import Count, Sum
+
+    from django_qstash.workflows import price, rows, usage
     from django_qstash.workflows.models import STATUSES
 
     found = rows.runs()
     if workflow is not None:
         found = found.filter(workflow_id=getattr(workflow, "name", workflow))
-    stats: dict[str, dict[str, int]] = {}
-    counted = found.order_by().values_list("workflow_id", "status").annotate(n=Count("pk"))
-    for name, status, count in counted:
-        stats.setdefault(name, dict.fromkeys(STATUSES, 0))[status] = count
+    stats: dict[str, dict[str, Any]] = {}
+    sums = {f"sum_{name}": Sum(name) for name in usage.COLUMNS}
+    counted = found.order_by().values("workflow_id", "status").annotate(n=Count("pk"), **sums)
+    for row in counted:
+        own = stats.setdefault(row["workflow_id"], dict.fromkeys([*STATUSES, *usage.COLUMNS], 0))
+        own[row["status"]] = row["n"]
+        for name in usage.COLUMNS:
+            own[name] += row[f"sum_{name}"]
+    for own in stats.values():
+        own["price"] = price.of(own["messages"])
     return stats

@@ -79,6 +79,7 @@ def _copy(dead: WorkflowRun, run: WorkflowRun) -> None:
         step.pk = None
         step.workflow_run_id = run.pk
         step.awaited = False
+        step.compute_seconds = step.database_seconds = None
     StepExecution.objects.using(alias).bulk_create(done, batch_size=500)
     # Not what tasks and calls have answered: those steps ask again.
     unread = WorkflowEvent.objects.using(alias).filter(

@@ -29,6 +29,7 @@ from django_qstash.workflows import (
     records,
     rows,
     settling,
+    usage,
 )
 from django_qstash.workflows.children import wake_waiters
 from django_qstash.workflows.context import entered
@@ -45,6 +46,7 @@ from django_qstash.workflows.models import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from django_qstash.wire.envelope import Envelope
     from django_qstash.workflows.definition import Workflow
     from django_qstash.workflows.rows import Hold
 
@@ -54,9 +56,10 @@ logger = logging.getLogger("django_qstash.workflows")
 ON_FAILURE = Key("on_failure")
 
 
-def complete(workflow: Workflow, hold: Hold, value: Any) -> None:
+def complete(workflow: Workflow, hold: Hold, value: Any, *, branched: bool) -> None:
     """Record the result, and whatever it brings about. Raises :class:`LeaseLost`, PublishError.
 
+    ``branched``: it has had parallel steps, whose times it takes over. Raises
     :class:`EncodeError` for a value that JSON cannot carry; nothing is written then.
     """
     json_text(value, what=f"The result of {workflow.name}")
@@ -71,9 +74,9 @@ def complete(workflow: Workflow, hold: Hold, value: Any) -> None:
             "result": field.get_db_prep_save(value, connections[hold.alias]),
         }
         where = {"id": hold.run.pk, "lease_token": hold.token}
-        return update_where(hold.alias, WorkflowRun, adapted, where)
+        return update_where(hold.alias, WorkflowRun, adapted, where, hold.meter.used())
 
-    _end(workflow, hold.run, write, outcome, status=RunStatus.COMPLETED)
+    _end(workflow, hold.run, write, outcome, branched=branched, status=RunStatus.COMPLETED)
 
 
 def fail(workflow: Workflow | None, hold: Hold, error: BaseException) -> bool:
@@ -103,10 +106,14 @@ def fail(workflow: Workflow | None, hold: Hold, error: BaseException) -> bool:
             created_at=clock.now(),
         )
 
+    def write(columns: Mapping[str, Any]) -> int:
+        used = usage.adding(hold.meter.used())
+        return int(hold.mine().update(lease_token=None, lease_until=None, **columns, **used))
+
     return _end(
         workflow,
         run,
-        lambda columns: hold.mine().update(lease_token=None, lease_until=None, **columns),
+        write,
         execute.failure(error),
         bury,
         status=RunStatus.FAILED,
@@ -147,6 +154,8 @@ def _end(
     write: Callable[[Mapping[str, Any]], int],
     outcome: execute.Outcome,
     also: Callable[[], None] = lambda: None,
+    *,
+    branched: bool = True,
     **columns: Any,
 ) -> bool:
     alias = rows.alias()
@@ -155,6 +164,8 @@ def _end(
         if not write({**over, **columns}):
             raise LeaseLost
         also()
+        if branched:
+            usage.take_over(alias, run.pk)
         follow = settle(workflow, run, outcome)
         if follow:
             rows.runs().filter(pk=run.pk).update(follow=raw(serialization.dumps(list(follow))))
@@ -211,6 +222,7 @@ def _close(workflow: Workflow | None, run: WorkflowRun) -> bool:
     """Have the failure heard, under a lease of its own: ``on_failure``, or ``failure_url``."""
     token = secrets.token_hex(16)
     mine = rows.runs().filter(pk=run.pk, lease_token=token)
+    used: dict[str, Any] = {}
     taken = (
         free(rows.runs())
         .filter(pk=run.pk)
@@ -224,11 +236,11 @@ def _close(workflow: Workflow | None, run: WorkflowRun) -> bool:
         if failed.closing == Closing.ON_FAILURE:
             _hear(workflow, failed)
         else:
-            _call_failure_url(workflow, failed)
+            used = usage.adding(usage.sent(*_call_failure_url(workflow, failed)))
     except BaseException:
         mine.update(lease_token=None, lease_until=None)
         raise
-    mine.update(closing=Closing.NOTHING, lease_token=None, lease_until=None)
+    mine.update(closing=Closing.NOTHING, lease_token=None, lease_until=None, **used)
     return True
 
 
@@ -270,8 +282,10 @@ class _NoHost:
     start = join = reached = perform
 
 
-def _call_failure_url(workflow: Workflow | None, run: WorkflowRun) -> None:
+def _call_failure_url(workflow: Workflow | None, run: WorkflowRun) -> list[Envelope]:
     """Have QStash tell the author's own address."""
     if workflow is None or not workflow.failure_url:
-        return
-    send.post(letters.failure_notice(workflow.failure_url, run.run_id, run.error_message))
+        return []
+    envelope = letters.failure_notice(workflow.failure_url, run.run_id, run.error_message)
+    send.post(envelope)
+    return [envelope]

@@ -95,11 +95,14 @@ def advance(workflow: Workflow, message: WorkflowMessage) -> Reply:
     if hold is None:
         return stand(workflow, message)
     if not message.enqueued and is_fifo(queue_of(workflow, hold.run)) and _waited(message):
+        envelope = letters.seal(message, hold.run.options, fresh=True)
+        hold.meter.count(envelope)
         hold.release()
-        send.post(letters.seal(message, hold.run.options, fresh=True))
+        send.post(envelope)
         return Reply.done("enqueued")
+    hold.meter.count_copies(message)
     try:
-        with kept(hold, message, hold.token):
+        with kept(hold, message, hold.token), hold.meter.running():
             return go_on(workflow, hold)
     except LeaseLost:
         logger.warning("The run %s was canceled or taken over.", message.id)
@@ -172,7 +175,8 @@ def conclude(workflow: Workflow, turn: Turn, ended: Ended) -> Reply:
     error = ended.error
     if error is None:
         try:
-            ending.complete(workflow, hold, ended.value)
+            branched = turn.history.last_fan() > 0
+            ending.complete(workflow, hold, ended.value, branched=branched)
         except EncodeError as refused:
             error = refused
         else:

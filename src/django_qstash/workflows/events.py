@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_qstash.workflows")
 
 
-def deliver(run_id: str, name: str, data: Any, *, once: bool = False) -> None:
+def deliver(run_id: str, name: str, data: Any, *, once: bool = False, size: int = 0) -> None:
     """Write an event for one run, and wake it if it waits for that. Raises WorkflowError.
 
-    With ``once``, not if there is one of that name already, received or not.
+    With ``once``, not if there is one of that name already, received or not. ``size``: bytes of the
+    message that has brought it, which is the run's.
     """
     text = serialization.dumps(data, what="The signal's data")
     alias = rows.alias()
     with transaction.atomic(using=alias):
         # First of all: it locks the run, which is then either at work or asleep until the end.
-        woken = rows.nudge([run_id], name)
+        woken = rows.nudge([run_id], name, size=size)
         run = woken[0] if woken else _open(run_id)
         if once and WorkflowEvent.objects.using(alias).filter(run=run, name=name).exists():
             transaction.set_rollback(True, using=alias)

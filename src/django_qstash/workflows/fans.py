@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import F, Q
+from django.db.models import Q
 
 from django_qstash.workflows import letters, records, rows
 from django_qstash.workflows.history import Entry, Key, Kind, Status
 from django_qstash.workflows.models import StepExecution, WorkflowRun
+from django_qstash.workflows.usage import adding, sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,14 +37,14 @@ def begin(turn: Turn, branches: Sequence[tuple[Ask, Key]]) -> None:
         )
         for ask, key in branches
     ]
+    envelopes = _letters(run, written)
     # The count says until the run is put down that these letters may not have been sent.
-    with turn.hold.fenced(branches=len(branches)):
+    with turn.hold.fenced(branches=len(branches), **adding(sent(*envelopes))):
         StepExecution.objects.using(turn.alias).bulk_create(written, batch_size=500)
-        turn.hold.mine().update(messages=F("messages") + len(branches))
     for ask, key in branches:
         entry = Entry(kind=ask.kind, status=Status.PENDING, input_hash=ask.input_hash, fan=fan)
         turn.history.put(key, entry)
-    letters.post_all(_letters(run, written))
+    letters.post_all(envelopes)
 
 
 def republish(run: WorkflowRun) -> None:

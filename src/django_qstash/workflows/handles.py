@@ -35,7 +35,11 @@ class RunHandle(str):
         return str(self.run.status)
 
     def state(self) -> dict[str, Any]:
-        """How it stands: ``{"status", "result", "error", "workflow", "attempt", …}``."""
+        """How it stands: ``{"status", "result", "error", "workflow", "attempt", …}``.
+
+        And what it has used: ``messages``, ``bytes_sent``, ``compute_seconds``,
+        ``database_seconds``, and ``price``, an estimate in US dollars (a ``Decimal``).
+        """
         return state_of(self.run)
 
     def ready(self) -> bool:
@@ -114,6 +118,8 @@ class RunHandle(str):
 
 def state_of(run: WorkflowRun) -> dict[str, Any]:
     """How a run stands, as :meth:`RunHandle.state` says it."""
+    from django_qstash.workflows import price
+
     return {
         "run_id": run.run_id,
         "workflow": run.workflow_id,
@@ -128,6 +134,11 @@ def state_of(run: WorkflowRun) -> dict[str, Any]:
         "created_at": run.created_at,
         "started_at": run.started_at,
         "completed_at": run.completed_at,
+        "messages": run.messages,
+        "bytes_sent": run.bytes_sent,
+        "compute_seconds": run.compute_seconds,
+        "database_seconds": run.database_seconds,
+        "price": price.of(run.messages),
     }
 
 

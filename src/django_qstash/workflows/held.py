@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.db import transaction
@@ -15,6 +15,7 @@ from django_qstash.sql.clock import DatabaseClock
 from django_qstash.sql.lease import lease_ms
 from django_qstash.tasks.receive import MARGIN
 from django_qstash.workflows import letters
+from django_qstash.workflows.usage import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,7 @@ class Held(Generic[Row]):
     alias: str
     #: A step's own transaction holds the row: whoever renews from outside would wait for it.
     in_transaction: bool = False
+    meter: Meter = field(default_factory=Meter)
 
     def mine(self) -> Any:
         """The row while the lease is ours."""

@@ -91,6 +91,16 @@ def seal(
     return Envelope(url=_address(workflow), body=message.encode(), options=sealed)
 
 
+def size(
+    message: WorkflowMessage, options: Mapping[str, Any] | None = None, *, delay: float = 0
+) -> int:
+    """Bytes of the body that :func:`seal` makes of the same."""
+    if not settings.DJANGO_QSTASH_QUEUES:
+        # Only a queue changes the letter.
+        return len(message.encode())
+    return len(seal(message, options, delay=delay).body)
+
+
 def _address(workflow: Any) -> str:
     """The door that the letter goes to: ours, or that of the workflow's own ``base_url``."""
     url = webhook_url()

@@ -108,6 +108,11 @@ class WorkflowRun(models.Model):
     completed_at = models.DateTimeField(_("completed"), null=True, db_index=True)
     deadline = models.DateTimeField(_("deadline"), null=True)
     messages = models.PositiveIntegerField(_("messages"), default=0)
+    bytes_sent = models.PositiveBigIntegerField(_("bytes sent"), default=0)
+    #: Seconds in deliveries, and those of them in statements; the times of parallel steps are added
+    #: at the end.
+    compute_seconds = models.FloatField(_("compute time"), default=0)
+    database_seconds = models.FloatField(_("database time"), default=0)
 
     class Meta:
         app_label = "django_qstash_workflows"
@@ -192,6 +197,9 @@ class StepExecution(models.Model):
     lease_until = models.BigIntegerField(null=True)
     #: Deliveries that began this attempt.
     deliveries = models.PositiveIntegerField(default=0)
+    #: As those of the run.
+    compute_seconds = models.FloatField(null=True)
+    database_seconds = models.FloatField(null=True)
 
     class Meta:
         app_label = "django_qstash_workflows"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def open_letter(
     workflow: Workflow,
     message: TaskMessage,
-    delivery: Delivery,  # noqa: ARG001 - as every task gets it
+    delivery: Delivery,
     forced: execute.Outcome | None,
 ) -> Reply | execute.Outcome | None:
     """Make it a run and begin with it, in this very delivery.
@@ -47,7 +47,7 @@ def open_letter(
             data = workflow.bind_call(args, message.kwargs)
         except (TypeError, InputValidationError) as error:
             return execute.failure(error)
-        run = _begin(workflow, message, data)
+        run = _begin(workflow, message, data, len(delivery.body))
     if (run.origin or {}).get("run") != message.run:
         return Reply.done("stale", "another run has this id")
     return engine.advance(workflow, WorkflowMessage(workflow=workflow.name, id=run.run_id))
@@ -70,12 +70,13 @@ def is_open(run_id: str, heard_within: float | None) -> bool | None:
     return bool(silence < heard_within)
 
 
-def _begin(workflow: Workflow, message: TaskMessage, data: object) -> WorkflowRun:
+def _begin(workflow: Workflow, message: TaskMessage, data: object, size: int) -> WorkflowRun:
     birth = Birth(
         workflow=workflow,
         data=data,
         run_id=message.id,
         origin=origin_of(message),
+        came_by=size,
         options=options_of(message),
     )
     # Its letter is the one that is being delivered: QStash repeats it until it is answered.

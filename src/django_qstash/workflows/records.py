@@ -24,7 +24,7 @@ from django_qstash.workflows.history import Entry, History, Key, Status
 from django_qstash.workflows.models import StepExecution, WorkflowRun
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
     from datetime import datetime
 
 COLUMNS = (
@@ -142,8 +142,12 @@ def update(
     started_at: datetime | None = None,
     executed_at: datetime | None = None,
     token: str | None = None,
+    used: Mapping[str, float] | None = None,
 ) -> bool:
-    """Record what became of a step that waited. False if somebody else has, or holds it now."""
+    """Record what became of a step that waited. False if somebody else has, or holds it now.
+
+    ``used`` are the columns of its times.
+    """
     rows = StepExecution.objects.using(alias).filter(pk=entry.pk)
     rows = rows.filter(lease_token=token) if token else rows.exclude(status__in=Status.DONE)
     values = _outcome(entry)
@@ -151,7 +155,7 @@ def update(
     values |= {"wake_at": entries.instant(entry.wake_at), "executed_at": executed_at}
     if started_at is not None:
         values["started_at"] = started_at
-    return bool(rows.update(lease_token=None, lease_until=None, **values))
+    return bool(rows.update(lease_token=None, lease_until=None, **values, **(used or {})))
 
 
 def _outcome(entry: Entry) -> dict[str, Any]:

@@ -16,13 +16,16 @@ from django_qstash.sql.clock import clock_sql
 from django_qstash.sql.fields import PlainJSONField, ValueField
 from django_qstash.sql.lease import lease_ms
 from django_qstash.sql.statements import changed, fetch, instant, moment, table
+from django_qstash.workflows import letters
 from django_qstash.workflows.held import Held
 from django_qstash.workflows.models import OPEN, RunStatus, WorkflowRun
+from django_qstash.workflows.usage import adding, sent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from django_qstash.messages import WorkflowMessage
+    from django_qstash.wire.envelope import Envelope
 
 #: Seconds by which a letter may come before its time and still be taken.
 EARLY = 1.0
@@ -53,7 +56,12 @@ class Hold(Held[WorkflowRun]):
 
     def release(self) -> None:
         """Give the run back as it was, so that the next delivery need not wait."""
-        self.mine().update(lease_token=None, lease_until=None, attempts=F("attempts") - Value(1))
+        self.mine().update(
+            lease_token=None,
+            lease_until=None,
+            attempts=F("attempts") - Value(1),
+            **adding(self.meter.used()),
+        )
 
     def reload(self) -> None:
         """Read the row again. Raises :class:`LeaseLost`."""
@@ -77,7 +85,7 @@ class Hold(Held[WorkflowRun]):
         wake_at: datetime | None = None,
         branches: int = 0,
         attempt: int | None = None,
-        letters: int = 1,
+        envelopes: Sequence[Envelope] = (),
     ) -> bool:
         """Put the run down, inside the caller's transaction: what it waits for, and until when.
 
@@ -94,11 +102,11 @@ class Hold(Held[WorkflowRun]):
                 wake_at=wake_at,
                 branches=branches,
                 attempt=attempt or self.run.attempt,
-                messages=F("messages") + letters,
                 attempts=0,
                 progress=0,
                 lease_token=None,
                 lease_until=None,
+                **adding(self.meter.used(), sent(*envelopes)),
             )
         )
 
@@ -175,30 +183,40 @@ def _claim(name: str, token: str, now: datetime) -> tuple[str, list[Any]]:
     return sql, params
 
 
-def nudge(run_ids: Iterable[str], waits: str) -> list[WorkflowRun]:
+def nudge(run_ids: Iterable[str], waits: str, *, size: int = 0) -> list[WorkflowRun]:
     """Tell runs, inside the caller's transaction, that what they may wait for has come.
 
     ``waits`` is what they wait for if they sleep; those are woken, and returned: their letters are
-    owed from now on. A run at work sees by its inbox that it must look.
+    owed from now on. A run at work sees by its inbox that it must look. ``size``: bytes of the
+    message that has brought the news, which is the run's then.
     """
     woken = []
+    count = adding({"messages": 1, "bytes_sent": size}) if size else {}
     for run_id in run_ids:
         rows = runs().filter(run_id=run_id)
         # First, since it locks the row: a run that is about to sleep does so before or after both.
-        if not rows.filter(status__in=OPEN).update(inbox=F("inbox") + 1):
+        if not rows.filter(status__in=OPEN).update(inbox=F("inbox") + 1, **count):
             continue
-        if rows.filter(status=RunStatus.WAITING, waits=waits).update(**roused()):
-            woken.append(rows.get())
+        run = rows.get()
+        if run.status == RunStatus.WAITING and run.waits == waits:
+            rouse(run)
+            woken.append(run)
     return woken
 
 
-def roused() -> dict[str, Any]:
-    """The columns of a run that is to go on at once, by a letter that is owed."""
-    return {
-        "generation": F("generation") + 1,
-        "waits": "",
-        "wake_at": clock.now(),
-        "branches": 0,
-        "owed": stamp(),
-        "messages": F("messages") + 1,
-    }
+def rouse(run: WorkflowRun) -> None:
+    """Have a run that sleeps go on at once, by a letter that is owed from now on.
+
+    Its row is written already by the caller's transaction, and was read after that.
+    """
+    run.generation += 1
+    run.waits, run.wake_at, run.branches, run.owed = "", clock.now(), 0, stamp()
+    size = letters.size(letters.of_run(run), run.options)
+    runs().filter(pk=run.pk).update(
+        generation=run.generation,
+        waits=run.waits,
+        wake_at=run.wake_at,
+        branches=run.branches,
+        owed=run.owed,
+        **adding({"messages": 1, "bytes_sent": size}),
+    )

@@ -7,6 +7,7 @@ from typing import Any
 from django_qstash.exceptions import WorkflowError
 from django_qstash.tasks.decorators import shared_task
 from django_qstash.tasks.failure import exception_as_data
+from django_qstash.tasks.request import current
 from django_qstash.workflows import errands
 
 
@@ -25,9 +26,12 @@ def went_wrong(request: Any, exc: BaseException, traceback: Any, run_id: str, na
 def _tell(run_id: str, name: str, data: dict[str, Any]) -> None:
     from django_qstash.workflows.events import deliver
 
+    call = current()
+    letter = None if call is None else call[1].message
+    size = 0 if letter is None else len(letter.encode())
     try:
         # A delivery that came twice has answered once.
-        deliver(run_id, name, data, once=True)
+        deliver(run_id, name, data, once=True, size=size)
     except WorkflowError:
         # It has ended, and waits for nothing any more.
         return

@@ -167,7 +167,7 @@ class Turn:
                 wake_at=wake_at,
                 branches=branches() if callable(branches) else branches,
                 attempt=attempt,
-                letters=len(after) + (letter is not None),
+                envelopes=[*after, *([letter] if letter else [])],
             )
             if done:
                 write()

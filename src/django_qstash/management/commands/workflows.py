@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -17,7 +18,7 @@ from django_qstash.exceptions import (
     PublishError,
     WorkflowError,
 )
-from django_qstash.workflows import control
+from django_qstash.workflows import control, price
 from django_qstash.workflows.definition import find_workflow
 from django_qstash.workflows.handles import RunHandle, state_of
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from django_qstash.workflows.forecast import Finding
 
 APP = "django_qstash.workflows"
+#: What is said of runs in one line.
+USED = frozenset({"messages", "bytes_sent", "compute_seconds", "database_seconds", "price"})
 
 
 class Command(BaseCommand):
@@ -155,8 +158,9 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(_text({**state, "steps": steps}))
             return
-        for name, value in state.items():
-            if value is not None:
+        used = _used(state)
+        for name, value in {**state, "used": used}.items():
+            if value is not None and name not in USED:
                 shown = value if isinstance(value, str) else _text(value)
                 self.stdout.write(f"{name:<13} {shown}")
         for step in steps:
@@ -215,8 +219,20 @@ class Command(BaseCommand):
         if not stats:
             self.stdout.write("No runs.")
         for name, counts in sorted(stats.items()):
-            said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-            self.stdout.write(f"{name}: {said}")
+            statuses = {each: count for each, count in counts.items() if each not in USED}
+            said = ", ".join(f"{count} {status}" for status, count in statuses.items() if count)
+            self.stdout.write(f"{name}: {said}\n    {_used(counts)}")
+
+
+def _used(used: Mapping[str, Any]) -> str:
+    """What runs have used, in a line."""
+    count, size = used["messages"], used["bytes_sent"]
+    said = f"{count} message{'' if count == 1 else 's'} of {size} bytes in all"
+    said += f", about {price.shown(used['price'])}"
+    said += f"; {used['compute_seconds']:.3f} s of compute time"
+    if used["database_seconds"]:
+        said += f", {used['database_seconds']:.3f} s of it in the database"
+    return said
 
 
 def _runs(count: int) -> str:
@@ -257,6 +273,8 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return str(value)
     if hasattr(value, "isoformat"):
         return value.isoformat()
     return json.loads(serialization.dumps(value))

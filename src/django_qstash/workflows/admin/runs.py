@@ -13,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.http import Http404, HttpResponseRedirect
+from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
@@ -22,7 +23,7 @@ from django.utils.translation import gettext_lazy
 from django_qstash import clock
 from django_qstash.exceptions import PublishError, UnknownWorkflowError, WorkflowError
 from django_qstash.tasks.registry import tasks
-from django_qstash.workflows import rows
+from django_qstash.workflows import price, rows
 from django_qstash.workflows.admin import shown, timeline
 from django_qstash.workflows.admin.deeds import DEEDS, Deed, act
 from django_qstash.workflows.admin.forms import StartForm
@@ -95,6 +96,10 @@ class WorkflowRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             },
         ),
         (
+            gettext_lazy("Used"),
+            {"fields": (("messages", "shown_bytes", "shown_price"), ("compute", "database"))},
+        ),
+        (
             gettext_lazy("Details"),
             {
                 "classes": ("collapse",),
@@ -107,7 +112,6 @@ class WorkflowRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                     "attempt",
                     "attempts",
                     "generation",
-                    "messages",
                     "inbox",
                 ),
             },
@@ -137,6 +141,22 @@ class WorkflowRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=gettext_lazy("took"))
     def took(self, run: WorkflowRun) -> str:
         return shown.span(shown.between(run.started_at, run.completed_at))
+
+    @admin.display(description=gettext_lazy("sent"))
+    def shown_bytes(self, run: WorkflowRun) -> str:
+        return filesizeformat(run.bytes_sent)
+
+    @admin.display(description=gettext_lazy("estimated price"))
+    def shown_price(self, run: WorkflowRun) -> str:
+        return price.shown(price.of(run.messages))
+
+    @admin.display(description=gettext_lazy("compute time"))
+    def compute(self, run: WorkflowRun) -> str:
+        return shown.span(run.compute_seconds)
+
+    @admin.display(description=gettext_lazy("database time"))
+    def database(self, run: WorkflowRun) -> str:
+        return shown.span(run.database_seconds or None)
 
     @admin.display(description=gettext_lazy("input"))
     def shown_data(self, run: WorkflowRun) -> str:

@@ -100,6 +100,8 @@ class Migration(migrations.Migration):
                 ("lease_token", django_qstash.sql.fields.IdField(max_length=32, null=True)),
                 ("lease_until", models.BigIntegerField(null=True)),
                 ("deliveries", models.PositiveIntegerField(default=0)),
+                ("compute_seconds", models.FloatField(null=True)),
+                ("database_seconds", models.FloatField(null=True)),
             ],
             options={
                 "verbose_name": "step",
@@ -216,6 +218,12 @@ class Migration(migrations.Migration):
                 ),
                 ("deadline", models.DateTimeField(null=True, verbose_name="deadline")),
                 ("messages", models.PositiveIntegerField(default=0, verbose_name="messages")),
+                (
+                    "bytes_sent",
+                    models.PositiveBigIntegerField(default=0, verbose_name="bytes sent"),
+                ),
+                ("compute_seconds", models.FloatField(default=0, verbose_name="compute time")),
+                ("database_seconds", models.FloatField(default=0, verbose_name="database time")),
                 (
                     "parent",
                     models.ForeignKey(
