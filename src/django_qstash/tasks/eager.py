@@ -15,7 +15,7 @@ from django_qstash.tasks.canvas import Lazy, Signature, as_list, maybe_signature
 from django_qstash.tasks.eagerresult import EagerResult
 from django_qstash.tasks.joining import allow_join_result
 from django_qstash.tasks.plan import Call, Fan, Row, alone, plan
-from django_qstash.tasks.receive import as_record
+from django_qstash.tasks.recording import as_record
 from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.request import Context, current, hostname
 from django_qstash.tasks.resultset import GroupResult

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError
 
-from django_qstash import clock, serialization, signals, states
+from django_qstash import clock, signals, states
 from django_qstash.conf import settings
 from django_qstash.exceptions import (
-    EncodeError,
     InvalidTaskError,
     LeaseLost,
     MessageError,
     NotRegistered,
-    PayloadTooLarge,
     PublishError,
     ResultsNotInstalled,
     TimeLimitExceeded,
@@ -26,7 +24,8 @@ from django_qstash.exceptions import (
 from django_qstash.messages import TaskMessage
 from django_qstash.tasks import execute, send
 from django_qstash.tasks import options as call_options
-from django_qstash.tasks.failure import exception_as_data, to_exception
+from django_qstash.tasks.failure import to_exception
+from django_qstash.tasks.recording import as_record
 from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.renewal import kept
 from django_qstash.tasks.request import Context, hostname
@@ -41,7 +40,7 @@ from django_qstash.tasks.store import (
     Written,
     get_store,
 )
-from django_qstash.tasks.successors import after_success, body_of, errbacks
+from django_qstash.tasks.successors import body_of
 from django_qstash.tasks.transient import is_transient
 from django_qstash.wire.delivery import Delivery, Reply
 
@@ -332,69 +331,6 @@ def at_most_once(task: Task[..., Any]) -> bool:
     return task.acks_late is False or task.reject_on_worker_lost is False
 
 
-def as_record(
-    message: TaskMessage, context: Context, outcome: execute.Outcome
-) -> tuple[Outcome, execute.Outcome]:
-    """The outcome as the store keeps it; a value that JSON cannot carry makes it a failure."""
-    text = None
-    ignored = context.ignore_result
-    if ignored and outcome.einfo is not None:
-        ignored = not _keeps_errors(message)
-    if ignored and message.chord is None:
-        pass
-    elif outcome.einfo is not None:
-        error: Any = outcome.einfo.exception
-        if outcome.state == states.RETRY:
-            error = error.exc
-        text = None if error is None else serialization.dumps(exception_as_data(error))
-    else:
-        try:
-            text = serialization.dumps(outcome.value, what=f"The result of {message.task}")
-        except EncodeError as error:
-            return as_record(message, context, execute.failure(error))
-    try:
-        letters = _owed(message, outcome)
-    except (EncodeError, PayloadTooLarge) as error:
-        return as_record(message, context, execute.failure(error))
-    record = Outcome(
-        status=outcome.state,
-        result=None if ignored else text,
-        joined=text,
-        error=outcome.exception,
-        traceback=None if ignored else outcome.traceback,
-        follow=[letter.as_dict() for letter in letters],
-        meta=_meta(context, letters),
-    )
-    return record, outcome
-
-
-def _keeps_errors(message: TaskMessage) -> bool:
-    """True for a task whose errors are kept even where its result is ignored."""
-    task = tasks.get(message.task)
-    return task is not None and bool(task.store_errors_even_if_ignored)
-
-
-def _owed(message: TaskMessage, outcome: execute.Outcome) -> list[TaskMessage]:
-    """The letters that follow, as they will leave: what cannot leave is found before the record."""
-    letters = list(outcome.follow)
-    if outcome.state == states.SUCCESS:
-        letters += after_success(message, outcome.value)
-    elif outcome.state == states.FAILURE and outcome.exception is not None:
-        letters += errbacks(message, outcome.exception, outcome.traceback)
-    return [_prepared(letter) for letter in letters]
-
-
-def _prepared(letter: TaskMessage) -> TaskMessage:
-    try:
-        return send.prepared(letter)
-    except PayloadTooLarge:
-        if letter.errback is None:
-            raise
-        # Of a failure, less is told rather than nothing.
-        request = {**letter.errback["request"], "args": None, "kwargs": None}
-        return send.prepared(letter.but(errback={**letter.errback, "request": request, "tb": ""}))
-
-
 def make_context(message: TaskMessage, delivery: Delivery, task: Task[..., Any] | None) -> Context:
     """``self.request`` of the delivery of a letter."""
     return Context(
@@ -456,23 +392,6 @@ def _send_on(message: TaskMessage) -> Reply | None:
         send.send_copy(message.but(enqueued=True), after=0)
         return Reply.done("queued", "the message was put on its queue")
     return None
-
-
-def _meta(context: Context, letters: Sequence[TaskMessage]) -> Mapping[str, Any]:
-    children = [child.as_tuple() for child in context.children if hasattr(child, "as_tuple")]
-    seen = set()
-    for letter in letters:
-        # A group that follows is one child, and so is each task that does by itself.
-        if letter.id == context.id or letter.errback is not None:
-            continue
-        key = letter.group if letter.group != context.group else None
-        if key is None:
-            children.append(((letter.id, None), None))
-        elif key not in seen:
-            seen.add(key)
-            members = [each.id for each in letters if each.group == key]
-            children.append(((key, None), [((member, None), None) for member in members]))
-    return {"children": children} if children else {}
 
 
 def _final_answer(status: str, *, recorded_here: bool) -> Reply:
