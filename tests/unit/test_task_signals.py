@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import django_qstash
-from django_qstash import AsyncResult, chain, group, shared_task, signals
+from django_qstash import AsyncResult, chain, chord, group, shared_task, signals
 from django_qstash.messages import TaskMessage, decode
 from django_qstash.results.database import DatabaseStore
 from django_qstash.signals import TaskSignal
@@ -121,6 +121,17 @@ class TestPublishing:
         assert [name for name, _ in heard] == ["before_task_publish", "after_task_publish"]
         assert heard[1][1]["headers"]["id"] == sent(outbox)[1].id
         assert heard[1][1]["headers"]["parent_id"] == first.id
+
+    def test_the_body_of_a_chord_is_told_as_well(self, outbox):
+        chord([shop.add.s(1, 2)], shop.whoami.si()).delay()
+        (member,) = sent(outbox)
+
+        with hearing("before_task_publish", "after_task_publish") as heard:
+            knock(member)
+
+        assert [name for name, _ in heard] == ["before_task_publish", "after_task_publish"]
+        assert heard[0][1]["headers"]["id"] == sent(outbox)[1].id
+        assert heard[0][1]["headers"]["task"] == shop.whoami.name
 
     def test_eager_tasks_are_not_published(self, settings, outbox):
         settings.DJANGO_QSTASH_ALWAYS_EAGER = True

@@ -40,7 +40,7 @@ from django_qstash.tasks.store import (
     Written,
     get_store,
 )
-from django_qstash.tasks.successors import body_of
+from django_qstash.tasks.successors import fire
 from django_qstash.tasks.transient import is_transient
 from django_qstash.wire.delivery import Delivery, Reply
 
@@ -144,7 +144,7 @@ def answer(message: TaskMessage, delivery: Delivery, verdict: Verdict) -> Reply:
     if isinstance(verdict, Recorded):
         _publish(verdict.follow)
         if message.chord is not None and get_store().has_fired(message.chord["key"]):
-            send.follow(body_of(message.chord, message))
+            fire(message)
         # A hint, nobody signed the id: the worst it does is a second entry in the DLQ.
         same = bool(delivery.message_id) and verdict.message_id == delivery.message_id
         return _final_answer(verdict.status, recorded_here=same)
@@ -264,8 +264,8 @@ class Work:
 
     def _follow(self, written: Written) -> None:
         _publish(written.follow)
-        if written.fired and self.message.chord is not None:
-            send.follow(body_of(self.message.chord, self.message))
+        if written.fired:
+            fire(self.message)
 
     def _conclude(self, outcome: execute.Outcome) -> None:
         if self.task is not None and outcome.state != states.REVOKED:

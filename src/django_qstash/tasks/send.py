@@ -111,7 +111,7 @@ def send_many(
 
 def prepared(message: TaskMessage) -> TaskMessage:
     """The letter as it will leave: announced to receivers, and fitted into QStash's size."""
-    return fit(_announce(message), tasks.get(message.task))
+    return fit(announced(message), tasks.get(message.task))
 
 
 def follow(letters: Sequence[TaskMessage]) -> None:
@@ -272,7 +272,7 @@ def tell_published(message: TaskMessage) -> None:
         )
 
 
-def _announce(message: TaskMessage) -> TaskMessage:
+def announced(message: TaskMessage) -> TaskMessage:
     """Send ``before_task_publish``; what receivers add to its live headers travels along."""
     if not before_task_publish.receivers:
         return message

@@ -13,6 +13,7 @@ from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
 from django_qstash.exceptions import NotRegistered
+from django_qstash.tasks import send
 from django_qstash.tasks.canvas import Signature
 from django_qstash.tasks.failure import exception_as_data
 from django_qstash.tasks.launch import Origin, letters_of
@@ -70,6 +71,15 @@ def body_of(chord: Mapping[str, Any], member: TaskMessage | None) -> list[TaskMe
         fields=chord.get("fields") or {},
     )
     return list(letters_of(from_signatures(chord["body"]), origin))
+
+
+def fire(message: TaskMessage) -> None:
+    """Publish the body of the chord that ``message`` is a member of. Raises :class:`PublishError`.
+
+    Whoever finds it due does so again: the runs stay the same, and a second letter does nothing.
+    """
+    if message.chord is not None:
+        send.follow([send.announced(letter) for letter in body_of(message.chord, message)])
 
 
 # --- failure ------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from django_qstash.sql.statements import KeptCursor, moment, raw, storable, upda
 from django_qstash.tasks import execute, send
 from django_qstash.tasks.failure import exception_as_data, to_exception
 from django_qstash.tasks.store import get_store
-from django_qstash.tasks.successors import body_of
+from django_qstash.tasks.successors import fire
 from django_qstash.workflows import (
     bodies,
     events,
@@ -212,7 +212,7 @@ def tell(
     message = letter_of(run)
     send.follow([TaskMessage.from_dict(letter) for letter in run.follow or ()])
     if message.chord is not None and get_store().has_fired(message.chord["key"]):
-        send.follow(body_of(message.chord, message))
+        fire(message)
     if woken:
         events.publish_owed(woken)
     return run.closing == Closing.NOTHING or _close(workflow, run)
