@@ -18,6 +18,7 @@ from django_qstash.exceptions import (
     IdempotencyConflict,
     NonDeterminismError,
     NonRetryableError,
+    PersistenceOff,
     RunCanceled,
     RunFailed,
     StepFailed,
@@ -366,11 +367,10 @@ class TestRuns:
 
             qstash.assert_sent(add, 1, 2)
 
-    def test_it_needs_the_app_that_keeps_runs(self, settings):
-        settings.INSTALLED_APPS = [
-            name for name in settings.INSTALLED_APPS if name != "django_qstash.workflows"
-        ]
-        with pytest.raises(Exception, match="add 'django_qstash.workflows'"):
+    def test_it_needs_runs_that_are_kept(self, settings):
+        settings.DJANGO_QSTASH_WORKFLOW_PERSISTENCE = False
+
+        with pytest.raises(PersistenceOff, match=r"Testing .*add_up needs .*PERSISTENCE to True"):
             run_inline(shop.add_up, {"a": 1})
 
 

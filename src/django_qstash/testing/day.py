@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 RUN_ID = "chaos"
 #: Moves of the clock after which a run will never end.
 ENOUGH = 2000
+#: A message that was not taken, and one that was.
+NO_ANSWER = {
+    BEFORE_PUBLISH: "QStash could not be reached",
+    AFTER_PUBLISH: "QStash took a message and did not answer",
+}
 #: How deep deliveries may overtake each other.
 DEEP = 2
 
@@ -181,9 +186,9 @@ class _Day:
             self._tell_next()
         if not self._lot.falls():
             return
-        if where in (BEFORE_PUBLISH, AFTER_PUBLISH) and self._chance.random() < 0.4:
-            self._note(f"QStash could not be reached, {where}")
-            raise PublishError(f"QStash could not be reached, {where}.")
+        if where in NO_ANSWER and self._chance.random() < 0.4:
+            self._note(NO_ANSWER[where])
+            raise PublishError(f"{NO_ANSWER[where]}.")
         if is_free and self.qstash.depth <= DEEP and self._chance.random() < 0.5:
             self._overtake(where)
             return

@@ -8,10 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
-
 from django_qstash.conf import settings
-from django_qstash.exceptions import ImproperlyConfigured, NonDeterminismError, WorkflowError
+from django_qstash.exceptions import NonDeterminismError, WorkflowError
 from django_qstash.messages import new_id
 from django_qstash.tasks.outbox import in_transaction
 from django_qstash.testing.overrides import Overrides, unknown
@@ -124,15 +122,12 @@ def run_inline(
 
 
 def find(workflow: Any) -> Any:
-    """The workflow. Raises :class:`ImproperlyConfigured` without the app that keeps runs."""
+    """The workflow. Raises :class:`PersistenceOff` where runs are not kept in the database."""
+    from django_qstash.workflows import persistence
     from django_qstash.workflows.definition import find_workflow
 
     found = find_workflow(workflow)
-    if not apps.is_installed("django_qstash.workflows"):
-        raise ImproperlyConfigured(
-            f"To test {found.name} its runs are kept in the database: add "
-            "'django_qstash.workflows' to the INSTALLED_APPS of the tests."
-        )
+    persistence.require(f"Testing {found.name}")
     return found
 
 
