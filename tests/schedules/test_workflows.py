@@ -17,7 +17,10 @@ from django_qstash.workflows.models import RunStatus, WorkflowRun
 from tests.schedules.conftest import there
 from tests.shop.models import Effect
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.urls("tests.schedules.urls"),
+]
 HOUR = 3600
 
 
@@ -48,14 +51,23 @@ def scheduled(stocktaking, qstash, live_server, settings):
     return row
 
 
-def test_it_fires_runs_sleeps_and_completes_once_a_day(scheduled, qstash):
+def shown(client, row):
+    """What the admin says of its runs."""
+    url = f"/admin/django_qstash_schedules/taskschedule/{row.pk}/change/"
+    return client.get(url).content.decode()
+
+
+def test_it_fires_runs_sleeps_and_completes_once_a_day(scheduled, qstash, admin_client):
     qstash.advance(7 * HOUR)
     (run,) = WorkflowRun.objects.all()
     assert (run.status, run.data) == (RunStatus.WAITING, {"shelf": "A"})
     assert run.created_at == datetime(2026, 10, 10, 7, tzinfo=timezone.utc)
 
+    assert "<td>at work</td>" in shown(admin_client, scheduled)
+
     qstash.advance(2 * HOUR)
     run.refresh_from_db()
+    assert "<td>at work</td>" not in shown(admin_client, scheduled)
     assert (run.status, run.result["shelf"]) == (RunStatus.COMPLETED, "A")
     assert AsyncResult(run.run_id).get() == run.result
     assert [result.task_id for result in runs.history(scheduled)] == [run.run_id]

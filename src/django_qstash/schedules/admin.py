@@ -163,13 +163,14 @@ class TaskScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_lazy("latest runs"))
     def history(self, row: TaskSchedule) -> str:
         found = runs.history(row)
-        if not found:
+        shown = [(self._linked(result), _badge(result.status), _took(result)) for result in found]
+        if runs.is_at_work(row) and row.last_task_id not in {result.task_id for result in found}:
+            # A workflow's result is written at its end.
+            began = "-" if row.last_fire_at is None else _written(row.last_fire_at)
+            shown.insert(0, (began, _("at work"), "-"))
+        if not shown:
             return _("None yet.") if row.skipped_at is None else _("None yet; one was skipped.")
-        lines = format_html_join(
-            "",
-            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
-            ((self._linked(result), _badge(result.status), _took(result)) for result in found),
-        )
+        lines = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td></tr>", shown)
         skipped = ""
         if row.skipped_at is not None:
             moment = _written(row.skipped_at)

@@ -11,6 +11,7 @@ from django.db import router
 from django_qstash import clock
 from django_qstash.conf import settings
 from django_qstash.exceptions import MessageError, OptionError, PublishError
+from django_qstash.schedules import runs
 from django_qstash.schedules.envelope import copy_of
 from django_qstash.schedules.letter import ALLOW, SKIP, ScheduleLetter, task_id_of
 from django_qstash.schedules.models import DeletedSchedule, TaskSchedule
@@ -19,7 +20,6 @@ from django_qstash.tasks import given_up as task_given_up
 from django_qstash.tasks import send
 from django_qstash.tasks.receive import MARGIN, unpublished
 from django_qstash.tasks.receive import receive as receive_task
-from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.store import get_store
 from django_qstash.wire.delivery import Delivery, Reply
 
@@ -61,7 +61,7 @@ def given_up(callback: Mapping[str, Any], letter: Mapping[str, Any], delivery: D
     fire = fire.but(fire=message_id)
     message = fire.message(message_id).but(life=fire.life)
     store = get_store()
-    began = not store.durable or _is_open(fire, message.id) is not None
+    began = not store.durable or runs.is_open(fire.task, message.id) is not None
     if began or callback.get("status") == 489 or fire.life >= task_given_up.LIVES:
         return task_given_up.receive(callback, message.as_dict(), delivery)
     try:
@@ -82,7 +82,7 @@ def admit(fire: ScheduleLetter) -> Reply | None:
     if row is not None and row.last_task_id == task_id:
         return None  # it was let in before, and comes again
     store = get_store()
-    if store.durable and _is_open(fire, task_id) is not None:
+    if store.durable and runs.is_open(fire.task, task_id) is not None:
         return None
     if row is None:
         deleted = DeletedSchedule.objects.using(alias).filter(schedule_id=fire.id)
@@ -129,19 +129,12 @@ def _in_turn(fire: ScheduleLetter, row: Any, rows: Any, task_id: str) -> Reply |
     return _later(fire)
 
 
-def _is_open(fire: ScheduleLetter, task_id: str, heard_within: float | None = None) -> bool | None:
-    """Whether a run is under way, by who knows: a workflow's is no task's."""
-    task = tasks.get(fire.task)
-    ask = get_store().is_open if task is None else task.is_open
-    return ask(task_id, heard_within)
-
-
 def _is_busy(fire: ScheduleLetter, task_id: str, since: Any) -> bool:
     """True while a run is under way; one that was let in just now may not have begun yet.
 
     One whose process died, and that QStash delivers no more, never ends: it counts for a while.
     """
-    is_open = _is_open(fire, task_id, settings.DJANGO_QSTASH_OVERLAP_LIMIT)
+    is_open = runs.is_open(fire.task, task_id, settings.DJANGO_QSTASH_OVERLAP_LIMIT)
     if is_open is None:
         age = (clock.now() - since).total_seconds() if since is not None else 0
         return bool(age < settings.DJANGO_QSTASH_LEASE)

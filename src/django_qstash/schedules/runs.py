@@ -13,7 +13,7 @@ from django_qstash.schedules.envelope import letter_of
 from django_qstash.schedules.models import TaskSchedule
 from django_qstash.tasks import eager, send
 from django_qstash.tasks.registry import tasks
-from django_qstash.tasks.store import LABEL
+from django_qstash.tasks.store import LABEL, get_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +35,21 @@ def run_now(row: TaskSchedule) -> str:
         send.send(message)
     TaskSchedule.objects.filter(pk=row.pk).update(last_task_id=message.id, last_fire_at=clock.now())
     return message.id
+
+
+def is_open(task_name: str, task_id: str, heard_within: float | None = None) -> bool | None:
+    """Whether a run is under way, as :meth:`Task.is_open` has it: a workflow's is no task's."""
+    task = tasks.get(task_name)
+    ask = get_store().is_open if task is None else task.is_open
+    return ask(task_id, heard_within)
+
+
+def is_at_work(row: TaskSchedule) -> bool:
+    """True while the last run of a schedule is under way, as far as anybody remembers."""
+    if not row.last_task_id or not get_store().durable:
+        return False
+    limit = settings.DJANGO_QSTASH_OVERLAP_LIMIT
+    return bool(is_open(row.task_name, row.last_task_id, limit))
 
 
 def history(row: TaskSchedule, count: int = 10) -> list[Any]:
