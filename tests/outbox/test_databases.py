@@ -6,7 +6,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
 
-from django_qstash import clock, group
+from django_qstash import chain, clock, group
 from django_qstash.exceptions import OptionError
 from django_qstash.tasks import outbox as outboxes
 from tests.shop.tasks import add
@@ -67,6 +67,14 @@ def test_rolled_back_there_it_is_gone(rows, other, qstash):
         transaction.set_rollback(True, using="other")
 
     assert (qstash.sent, other.count()) == ([], 0)
+
+
+def test_a_later_step_has_no_database_of_its_own(rows, other, qstash):
+    with pytest.raises(OptionError, match="a later step is sent by a delivery"):
+        chain(add.s(1, 1), add.s(2).set(using="other")).delay()
+    with transaction.atomic(using="other"):
+        chain(add.s(1, 1), add.s(2)).apply_async(using="other")
+        assert other.count() == 1
 
 
 def test_the_results_are_elsewhere_and_show_it_once_it_was_sent(rows, other, qstash):

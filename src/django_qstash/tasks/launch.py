@@ -80,6 +80,7 @@ def launch(sig: Signature) -> Any:
     if not row:
         return None
     using = outbox.checked(_database(row[0], given))
+    _refuse_later_databases(row[1:], using)
     found = current_delivery()
     parent = found[1] if found else None
     origin = Origin(
@@ -113,6 +114,17 @@ def _database(first: Stage, given: Any) -> Any:
             "option, as in group(…).apply_async(using=…), and not its members."
         )
     return named.pop() if named else None
+
+
+def _refuse_later_databases(later: Row, using: Any) -> None:
+    """What a delivery sends is in no transaction of the caller's."""
+    for call in calls(later):
+        named = call.sig.options.get("using")
+        if named not in (None, using):
+            raise OptionError(
+                f"using={named!r} on {call.sig.task}: a later step is sent by a delivery, in no "
+                "transaction of yours. Give the option to the whole canvas."
+            )
 
 
 # --- rows to letters -----------------------------------------------------------------------------

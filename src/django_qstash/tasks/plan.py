@@ -23,6 +23,7 @@ from django_qstash.tasks.canvas import (
     group,
     maybe_signature,
 )
+from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.result import AsyncResult
 from django_qstash.tasks.resultset import GroupResult
 
@@ -195,12 +196,18 @@ def result_of_row(row: Sequence[Stage], parent: Any = None) -> Any:
     result = parent
     for stage in row:
         if isinstance(stage, Call):
-            result = AsyncResult(stage.id, parent=result)
+            result = _result_of_call(stage, result)
             result.ignored = bool(stage.sig.options.get("ignore_result"))
         else:
             members = [result_of_row(member) for member in stage.rows()]
             result = GroupResult(stage.id, members, parent=result)
     return result
+
+
+def _result_of_call(call: Call, parent: Any) -> AsyncResult[Any]:
+    """What the task's own class makes of an id: some classes have handles that can do more."""
+    task = tasks.get(call.sig.task)
+    return task.AsyncResult(call.id, parent=parent) if task else AsyncResult(call.id, parent=parent)
 
 
 def alone(result: Any) -> Any:

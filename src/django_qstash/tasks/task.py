@@ -172,7 +172,7 @@ class Task(Generic[P, R]):
         """
         using = outbox.checked(options.pop("using", None))
         message, once = write.write(self.name, args, kwargs, {**options, "task_id": task_id}, self)
-        result: AsyncResult[R] = AsyncResult(message.id)
+        result: AsyncResult[R] = self.AsyncResult(message.id)
         result.ignored = self.ignores_result(message.ignore_result)
         if write.catch(self, message):
             return result
@@ -418,7 +418,7 @@ class Task(Generic[P, R]):
         get_store().update_state(target, state or states.STARTED, text, token)
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:  # noqa: N802 - Celery's
-        """The result of a call of this task by its id."""
+        """The result of a call of this task by its id; what ``delay`` and canvases return, too."""
         return AsyncResult(task_id, **kwargs)
 
     # --- hooks, which do nothing by themselves --------------------------------------------------
