@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,7 +28,7 @@ from django_qstash.conf import settings
 from django_qstash.exceptions import ImproperlyConfigured, PublishError
 from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.store import get_store
-from django_qstash.transport import get_transport
+from django_qstash.transport import accounts, get_transport
 from django_qstash.transport.address import domain, is_loopback, webhook_url
 
 TAG = "django_qstash"
@@ -40,6 +40,17 @@ SCHEDULES = "django_qstash.schedules"
 def check_settings(**_: Any) -> list[CheckMessage]:
     """E001 a value of the wrong type; W001 to W003 what is missing; W004 an old name."""
     return [*_malformed(), *_missing(), *_old_names()]
+
+
+@register(TAG)
+def check_accounts(**_: Any) -> list[CheckMessage]:
+    """E009 an account of DJANGO_QSTASH_ACCOUNTS that cannot be used."""
+    try:
+        found = list(accounts.problems())
+    except ImproperlyConfigured:
+        # Of the wrong type as a whole, which E001 says.
+        return []
+    return [Error(problem, id="django_qstash.E009") for problem in found]
 
 
 @register(TAG)
@@ -139,6 +150,12 @@ def check_development_credentials(**_: Any) -> list[CheckMessage]:
     known = {conf.DEVELOPMENT_TOKEN, conf.DEVELOPMENT_CURRENT_KEY, conf.DEVELOPMENT_NEXT_KEY}
     names = ("QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "QSTASH_TOKEN")
     used = [name for name in names if _value(name) in known]
+    further = _value("DJANGO_QSTASH_ACCOUNTS") or {}
+    used += [
+        f"DJANGO_QSTASH_ACCOUNTS[{name!r}]"
+        for name, account in further.items()
+        if isinstance(account, Mapping) and known.intersection(map(str, account.values()))
+    ]
     if not used:
         return []
     return [
@@ -163,14 +180,15 @@ def check_connections(databases: Any = None, **_: Any) -> list[CheckMessage]:  #
 def check_deployment(**_: Any) -> list[CheckMessage]:
     """W006 to W009, I001: what a production site should look at."""
     messages: list[CheckMessage] = []
-    url = _value("QSTASH_URL") or ""
-    if url.startswith("http://"):
-        messages.append(
-            Warning(
-                f"QSTASH_URL={url!r} is not https: the token travels in the clear.",
-                id="django_qstash.W007",
+    for account in _accounts():
+        if account.url.startswith("http://"):
+            said = account.called("url")
+            messages.append(
+                Warning(
+                    f"{said}={account.url!r} is not https: the token travels in the clear.",
+                    id="django_qstash.W007",
+                )
             )
-        )
     if _value("DJANGO_QSTASH_VERIFY_SSL") is False:
         messages.append(
             Warning(
@@ -413,23 +431,38 @@ def _connections() -> list[CheckMessage]:
 
 
 def _connectivity() -> Iterator[CheckMessage]:
+    for account in _accounts():
+        yield from _connection_to(account)
+
+
+def _accounts() -> list[accounts.Account]:
+    """Those that can be used; of the others E001 and E009 say what is wrong."""
+    found = []
+    for name in ("", *(_value("DJANGO_QSTASH_ACCOUNTS") or {})):
+        with suppress(ImproperlyConfigured):
+            found.append(accounts.find(name))
+    return found
+
+
+def _connection_to(account: accounts.Account) -> Iterator[CheckMessage]:
     try:
-        keys = get_transport().request("GET", "/v2/keys")
+        keys = get_transport(account.name).request("GET", "/v2/keys")
     except (PublishError, ImproperlyConfigured) as error:
         yield Error(str(error), id="django_qstash.E006")
         return
-    ours = {_value("QSTASH_CURRENT_SIGNING_KEY"), _value("QSTASH_NEXT_SIGNING_KEY")}
+    ours = {key for key in account.keys if key or not account.name}
+    who = f" of the account {account.name!r}" if account.name else ""
     theirs = {keys.get("current"), keys.get("next")} if isinstance(keys, dict) else set()
     if theirs.isdisjoint(ours):
         yield Error(
-            "QStash signs with keys that are not the configured ones: every delivery will be "
+            f"QStash signs with keys that are not the configured ones{who}: every delivery will be "
             "refused.",
             hint="Copy QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY from the console.",
             id="django_qstash.E007",
         )
     elif theirs != ours:
         yield Warning(
-            "The signing keys were rotated at QStash: one of ours is out of date.",
+            f"The signing keys{who} were rotated at QStash: one of ours is out of date.",
             hint="Copy both signing keys from the console before the next rotation.",
             id="django_qstash.W011",
         )

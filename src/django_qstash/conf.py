@@ -320,7 +320,9 @@ class Settings:
         "after its retry was due.",
     )
     DJANGO_QSTASH_ACCOUNTS: Mapping[str, Any] = _declare(
-        {}, "Further QStash accounts by name: {'name': {'token', 'url', 'keys'}}."
+        {},
+        "Further QStash accounts: {'name': {'token', 'current_signing_key', 'next_signing_key', "
+        "'url'}}, of which the last two may be left out. Tasks name theirs by account=.",
     )
 
 

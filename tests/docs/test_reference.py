@@ -42,14 +42,11 @@ def test_every_check_is_on_the_page_of_settings_and_no_other():
     assert set(_CHECK_ID.findall(page("settings.md"))) == ids
 
 
-def test_the_settings_without_effect_are_those_that_no_code_reads():
+def test_there_is_no_setting_that_no_code_reads():
     code = " ".join(sources().values())
     read = set(re.findall(r"(?:\bsettings\.|_value\(\"|\bread\(\")(\w+)", code))
-    unread = {row.name for row in conf.table()} - read
 
-    (said,) = re.findall(r"have no effect yet: (.+?)\.\n\n", page("settings.md"), re.DOTALL)
-
-    assert set(re.findall(r"`(\w+)`", said)) == unread
+    assert {row.name for row in conf.table()} - read == set()
 
 
 def messages():

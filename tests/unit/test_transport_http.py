@@ -24,7 +24,7 @@ from django.test import override_settings
 
 from django_qstash import clock
 from django_qstash.exceptions import ImproperlyConfigured, PublishError
-from django_qstash.transport import get_transport, http
+from django_qstash.transport import accounts, get_transport, http
 from django_qstash.transport.http import HttpTransport
 from django_qstash.wire.envelope import Envelope, Receipt
 
@@ -472,7 +472,7 @@ class TestOutOfReach:
     def test_a_certificate_that_is_not_trusted_is_no_matter_of_reach(self):
         error = httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate")
 
-        said = str(http._translate(error))
+        said = str(http._translate(error, accounts.find("")))
 
         assert said.startswith("The certificate of QStash at https://qstash.upstash.io is not trus")
         assert "DJANGO_QSTASH_VERIFY_SSL" in said
@@ -498,7 +498,7 @@ class TestOutOfReach:
         else:
             error = kind("x")
 
-        made = http._translate(error)
+        made = http._translate(error, accounts.find(""))
 
         assert type(made) is PublishError
         assert "https://qstash.upstash.io" in str(made)
@@ -611,7 +611,7 @@ class TestTheSdk:
         assert http._status_and_reason(str(raised.value)) == (418, "a pot")
 
     def test_an_error_that_it_words_otherwise_is_still_one(self):
-        made = http._translate(qstash.errors.QStashError("something else"))
+        made = http._translate(qstash.errors.QStashError("something else"), accounts.find(""))
 
         assert made.status is None
         assert "answered with an error: something else. Check" in str(made)

@@ -65,11 +65,13 @@ class Control:
 
         Whatever waits: tasks to come, retries, later ones. Raises :class:`PublishError`.
         """
-        # Only those for our own door: the account may serve other sites.
+        # Only those for our own door: an account may serve other sites.
         query = urlencode({"url": webhook_url(), "count": PURGE})
         done = 0
-        while cancelled := _cancelled(get_transport().request("DELETE", f"/v2/messages?{query}")):
-            done += cancelled
+        for account in ("", *settings.DJANGO_QSTASH_ACCOUNTS):
+            transport = get_transport(account)
+            while cancelled := _cancelled(transport.request("DELETE", f"/v2/messages?{query}")):
+                done += cancelled
         return done
 
     discard_all = purge

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from django_qstash.exceptions import OptionError
 from django_qstash.schedules.letter import QUEUE, ScheduleLetter
 from django_qstash.tasks import send
 from django_qstash.wire import durations
@@ -27,6 +28,11 @@ def envelope_of(row: TaskSchedule) -> Envelope:
     letter = letter_of(row)
     message = letter.message("")
     sealed = send.seal(message)
+    if sealed.account:
+        raise OptionError(
+            f"{row.task_name} is sent through the QStash account {sealed.account!r}, and schedules "
+            "are kept in the default one. Schedule a task of that one, which sends it."
+        )
     options = {name: value for name, value in sealed.options.items() if name not in _ONCE}
     if queue := sealed.options.get("queue"):
         options["schedule_queue"] = queue

@@ -53,4 +53,5 @@ def pass_on(message: TaskMessage, body: bytes) -> None:
             "headers": own.get("failure_callback_headers", {}),
             "deduplication_id": f"{message.deduplication_id}-failed",
         }
-        send.post(Envelope(url=address, body=body, options=options))
+        account = send.account_of(message)
+        send.post(Envelope(url=address, body=body, options=options, account=account))

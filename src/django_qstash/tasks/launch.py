@@ -97,6 +97,7 @@ def launch(sig: Signature) -> Any:
         message_ids = send.send_many(letters, using=using)
         if len(row) == 1 and isinstance(row[0], Call):
             result.message_id = message_ids[0]
+            result.account = send.account_of(letters[0])
     running = current()
     if running:
         running[1].children.append(result)

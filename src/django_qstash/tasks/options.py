@@ -15,12 +15,14 @@ from zoneinfo import ZoneInfo
 from django_qstash import clock, conf
 from django_qstash.conf import settings
 from django_qstash.exceptions import OptionError
+from django_qstash.transport import accounts
 from django_qstash.wire import durations
 from django_qstash.wire import options as wire
 
 #: Options of one call that say how it is delivered, in QStash's words.
 DELIVERY = frozenset(
     {
+        "account",
         "callback",
         "callback_headers",
         "content_based_deduplication",
@@ -35,6 +37,8 @@ DELIVERY = frozenset(
         "timeout",
     }
 )
+#: Which QStash account it goes through; no header says so.
+ACCOUNT = "account"
 #: The same on a task, where they hold for all its calls. A deduplication id there would make
 #: QStash drop every call but the first of ten minutes, so it is an option of calls alone.
 TASK_DELIVERY = DELIVERY - {"deduplication_id"}
@@ -105,7 +109,7 @@ def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], d
     for name, value in options.items():
         if name in DELIVERY:
             if value is not None:
-                delivery[name] = wire.clean_one(name, value)
+                delivery[name] = clean_one(name, value)
         elif name in CELERY:
             celery[name] = value
         elif name == "serializer":
@@ -113,6 +117,14 @@ def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], d
         elif name not in BROKER:
             own[name] = value
     return celery, delivery, own
+
+
+def clean_one(name: str, value: Any) -> Any:
+    """The value of one of :data:`DELIVERY`. Raises :class:`OptionError`."""
+    if name == ACCOUNT:
+        # "default" stays: it takes a call back to the account that its task has left.
+        return accounts.checked(value) or accounts.DEFAULT
+    return wire.clean_one(name, value)
 
 
 def refuse_serializer(value: Any) -> None:
@@ -240,7 +252,8 @@ def _positive(name: str, value: Any) -> float:
 
 def of_task(task: Any) -> dict[str, Any]:
     """The delivery options that hold for all calls of a task, cleaned. Raises OptionError."""
-    options = wire.clean({name: getattr(task, name) for name in TASK_DELIVERY})
+    given = {name: getattr(task, name) for name in TASK_DELIVERY}
+    options = {name: clean_one(name, value) for name, value in given.items() if value is not None}
     if task.rate_limit is not None:
         if "flow_control" in options:
             raise OptionError(

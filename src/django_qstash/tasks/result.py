@@ -39,6 +39,8 @@ class AsyncResult(Generic[R]):
     ignored: bool = False
     #: QStash's id of the message, where this process has just sent it.
     message_id: str | None = None
+    #: The QStash account that has the message.
+    account: str = ""
 
     def __init__(self, id: str, *_: Any, parent: Any = None, **__: Any) -> None:  # noqa: A002
         if not id:
@@ -235,7 +237,7 @@ class AsyncResult(Generic[R]):
         if self.message_id is not None:
             from django_qstash.transport import get_transport
 
-            get_transport().cancel(self.message_id)
+            get_transport(self.account).cancel(self.message_id)
 
     def forget(self) -> None:
         """Remove the result, and its parents'. A late delivery is still known and does not run."""

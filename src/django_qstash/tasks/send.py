@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django_qstash import clock
@@ -18,6 +20,7 @@ from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.store import get_store
 from django_qstash.tasks.write import fit, seal_body
 from django_qstash.transport import get_transport
+from django_qstash.transport.accounts import DEFAULT
 from django_qstash.transport.address import callback_url, webhook_url
 from django_qstash.wire import options as wire
 from django_qstash.wire.envelope import Envelope, Receipt
@@ -25,8 +28,8 @@ from django_qstash.wire.envelope import Envelope, Receipt
 if TYPE_CHECKING:
     from django_qstash.messages import TaskMessage
 
-#: The FIFO queues that this process has made sure of, and their parallelism.
-_prepared: dict[str, int] = {}
+#: The FIFO queues that this process has made sure of, by account, and their parallelism.
+_prepared: dict[tuple[str, str], int] = {}
 
 #: ``?callback=`` of the address that QStash calls when it gives a letter up.
 GIVEN_UP = "given-up"
@@ -143,18 +146,21 @@ def send_copy(message: TaskMessage, *, after: float) -> None:
 
 def post(envelope: Envelope) -> Receipt:
     """Hand one envelope to QStash. Raises :class:`PublishError`."""
-    _prepare(envelope.queue)
-    return get_transport().publish(envelope)
+    _prepare(envelope.queue, envelope.account)
+    return get_transport(envelope.account).publish(envelope)
 
 
 def post_many(envelopes: Sequence[Envelope]) -> Iterator[Receipt | PublishError]:
     """Hand envelopes over in batches; what became of each. Raises :class:`PublishError`."""
     size = settings.DJANGO_QSTASH_BATCH_SIZE
-    for start in range(0, len(envelopes), size):
-        batch = envelopes[start : start + size]
-        for queue in {envelope.queue for envelope in batch}:
-            _prepare(queue)
-        yield from get_transport().batch(batch)
+    # Neighbours of one account: the answers stay in the order of the envelopes.
+    for account, neighbours in groupby(envelopes, attrgetter("account")):
+        same = list(neighbours)
+        for start in range(0, len(same), size):
+            batch = same[start : start + size]
+            for queue in {envelope.queue for envelope in batch}:
+                _prepare(queue, account)
+            yield from get_transport(account).batch(batch)
 
 
 def seal(
@@ -188,17 +194,32 @@ def seal(
         options["delay"] = f"{math.ceil(wait)}s"
     elif call_options.is_fifo(message.queue):
         options["queue"] = message.queue
-    return Envelope(url=webhook_url(), body=seal_body(message, task), options=options)
+    account = taken_account(options)
+    body = seal_body(message, task)
+    return Envelope(url=webhook_url(), body=body, options=options, account=account)
 
 
-def _prepare(queue: str | None) -> None:
+def account_of(message: TaskMessage) -> str:
+    """The QStash account that a letter goes through: its own, or its task's."""
+    task = tasks.get(message.task)
+    own = {} if task is None else task.delivery_options()
+    return taken_account({**own, **message.options})
+
+
+def taken_account(options: dict[str, Any]) -> str:
+    """The account among delivery options, which it is taken out of: it is no header."""
+    name: str = options.pop(call_options.ACCOUNT, None) or ""
+    return "" if name == DEFAULT else name
+
+
+def _prepare(queue: str | None, account: str) -> None:
     """Let QStash have the FIFO queue with the parallelism that the settings say, once a process."""
     if queue is None:
         return
     parallelism = (settings.DJANGO_QSTASH_QUEUES.get(queue) or {}).get("parallelism", 1)
-    if _prepared.get(queue) != parallelism:
-        get_transport().prepare_queue(queue, parallelism)
-        _prepared[queue] = parallelism
+    if _prepared.get((account, queue)) != parallelism:
+        get_transport(account).prepare_queue(queue, parallelism)
+        _prepared[account, queue] = parallelism
 
 
 def _delay(message: TaskMessage) -> float:

@@ -99,6 +99,9 @@ class Task(Generic[P, R]):
     #: Where ``cron`` holds; ``None``: in UTC.
     timezone: str | None = None
 
+    #: The QStash account that its messages go through, by its name in DJANGO_QSTASH_ACCOUNTS.
+    account: str | None = None
+
     # QStash's own words; each holds for every delivery of this task.
     retries: int | None = None
     retry_delay: str | None = None
@@ -163,8 +166,9 @@ class Task(Generic[P, R]):
         ``countdown`` (seconds), ``eta``, ``expires``, ``queue``, ``headers``, ``ignore_result`` and
         ``shadow`` are Celery's; ``retries``, ``timeout``, ``label``, ``flow_control``,
         ``deduplication_id``, ``callback``, ``failure_callback`` and ``redact`` are QStash's. A
-        keyword that is no option is an argument of the task. ``using`` is Django's: the database
-        whose transaction the message is part of, with the outbox app.
+        keyword that is no option is an argument of the task. ``account`` names one of
+        DJANGO_QSTASH_ACCOUNTS. ``using`` is Django's: the database whose transaction the message is
+        part of, with the outbox app.
 
         Raises ``TypeError`` for arguments that do not fit the function, :class:`EncodeError` for
         those that JSON cannot carry, :class:`OptionError`, :class:`PayloadTooLarge`, and
@@ -180,6 +184,7 @@ class Task(Generic[P, R]):
             ran: AsyncResult[R] = eager.apply_message(self, message)
             return ran
         result.message_id = send.send(message, once, using)
+        result.account = send.account_of(message)
         found = current()
         if found:
             found[1].children.append(result)

@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 
 from django_qstash.conf import settings
 from django_qstash.exceptions import ImproperlyConfigured, PublishError
+from django_qstash.transport.accounts import find
 
 if TYPE_CHECKING:
     from django_qstash.wire.envelope import Envelope, Receipt
@@ -51,6 +52,10 @@ class Transport(Protocol):
         """Any other call of QStash's API; the decoded JSON answer. Raises PublishError."""
         ...
 
+    def for_account(self, name: str) -> Transport:
+        """The transport to another QStash account of this site. Asked for named ones only."""
+        ...
+
 
 _transport: tuple[str, Transport] | None = None
 #: Two threads that publish first at the same time must not get a transport each.
@@ -59,11 +64,25 @@ _making = threading.RLock()
 _instead: ContextVar[Transport | None] = ContextVar("django_qstash_transport", default=None)
 
 
-def get_transport() -> Transport:
-    """The instance of ``DJANGO_QSTASH_TRANSPORT``, made at first use.
+def get_transport(account: str = "") -> Transport:
+    """The instance of ``DJANGO_QSTASH_TRANSPORT``, made at first use; its one for an account.
 
-    Raises :class:`ImproperlyConfigured` when the setting names no class.
+    Raises :class:`ImproperlyConfigured` when the setting names no class, or there is no such
+    account.
     """
+    transport = _default_transport()
+    if not account:
+        return transport
+    find(account)
+    if not hasattr(transport, "for_account"):
+        path = settings.DJANGO_QSTASH_TRANSPORT
+        raise ImproperlyConfigured(
+            f"{_name(path)} carries messages to one account only, as it has no for_account()."
+        )
+    return transport.for_account(account)
+
+
+def _default_transport() -> Transport:
     global _transport
     if (instead := _instead.get()) is not None:
         return instead

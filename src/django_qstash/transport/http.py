@@ -14,19 +14,22 @@ from urllib.parse import quote, urlsplit
 from django_qstash import clock
 from django_qstash.conf import settings
 from django_qstash.exceptions import ImproperlyConfigured, PublishError
+from django_qstash.transport import accounts
 from django_qstash.transport.address import is_loopback
 from django_qstash.wire.envelope import Envelope, Receipt
 
 if TYPE_CHECKING:
     from qstash import QStash
 
+    from django_qstash.transport.accounts import Account
+
 #: Seconds before a publish is tried again; doubled each time.
 PAUSE = 0.1
 #: What to look at when QStash answers with a status.
 _HINTS = {
     400: "Check the address and the delivery options of the message.",
-    401: "Check QSTASH_TOKEN, and that it belongs to this QSTASH_URL.",
-    404: "Check that QSTASH_URL is the address of a QStash server, without a path.",
+    401: "Check {token}, and that it belongs to this {url}.",
+    404: "Check that {url} is the address of a QStash server, without a path.",
     412: "Check the limits of your QStash plan, in the Upstash console.",
     429: "Check the limits of your QStash plan, in the Upstash console.",
 }
@@ -47,17 +50,27 @@ if hasattr(os, "register_at_fork"):
 
 
 class HttpTransport:
-    """Publishes to ``QSTASH_URL``. Connections are kept alive, and made anew after a fork."""
+    """Publishes to an account's ``url``. Connections are kept alive, and made anew after a fork."""
 
-    def __init__(self) -> None:
+    def __init__(self, account: str = "") -> None:
+        self._name = account
         self._made: tuple[tuple[Any, ...], QStash] | None = None
+        self._others: dict[str, HttpTransport] = {}
+
+    def for_account(self, name: str) -> HttpTransport:
+        with _making:
+            return self._others.setdefault(name, type(self)(name))
+
+    @property
+    def _account(self) -> Account:
+        return accounts.find(self._name)
 
     def publish(self, envelope: Envelope) -> Receipt:
         kind = f"enqueue/{quote(envelope.queue, safe='')}" if envelope.queue else "publish"
         answer = self._send(
             "POST", f"/v2/{kind}/{envelope.url}", envelope.body, headers=envelope.headers()
         )
-        receipt = _receipt_or_error(_decoded(answer))
+        receipt = self._receipt_or_error(self._decoded(answer))
         if isinstance(receipt, PublishError):
             raise receipt
         return receipt
@@ -75,14 +88,14 @@ class HttpTransport:
             }
             for envelope in envelopes
         ]
-        answers = _decoded(self._send("POST", "/v2/batch", _json(items), headers=_JSON))
+        answers = self._decoded(self._send("POST", "/v2/batch", _json(items), headers=_JSON))
         if not isinstance(answers, list) or len(answers) != len(items):
             raise PublishError(
-                f"QStash at {settings.QSTASH_URL} answered a batch of {len(items)} messages with "
-                "something else than as many answers. Check that QSTASH_URL is the address of a "
-                "QStash server; the messages may or may not have arrived."
+                f"QStash at {self._account.url} answered a batch of {len(items)} messages with "
+                f"something else than as many answers. Check that {self._account.called('url')} is "
+                "the address of a QStash server; the messages may or may not have arrived."
             )
-        return [_receipt_or_error(answer) for answer in answers]
+        return [self._receipt_or_error(answer) for answer in answers]
 
     def cancel(self, message_id: str) -> bool:
         try:
@@ -111,7 +124,7 @@ class HttpTransport:
             )
 
     def schedule(self, envelope: Envelope) -> str:
-        answer = _decoded(
+        answer = self._decoded(
             self._send(
                 "POST", f"/v2/schedules/{envelope.url}", envelope.body, headers=envelope.headers()
             )
@@ -119,8 +132,8 @@ class HttpTransport:
         if isinstance(answer, dict) and answer.get("scheduleId"):
             return str(answer["scheduleId"])
         raise PublishError(
-            f"{settings.QSTASH_URL} answered a schedule with no id: {_short(str(answer))}. "
-            f"{_HINTS[404]}"
+            f"{self._account.url} answered a schedule with no id: {_short(str(answer))}. "
+            f"{_hint(404, self._account)}"
         )
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
@@ -132,10 +145,12 @@ class HttpTransport:
         # What is said after a success of these may be anything, "OK" among them.
         if method != "GET" and not answer.lstrip().startswith(("{", "[")):
             return None
-        return _decoded(answer)
+        return self._decoded(answer)
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
+        for other in self._others.values():
+            other.close()
         made, self._made = self._made, None
         if made is not None and made[0][0] == os.getpid():
             made[1].http._client.close()  # noqa: SLF001 - put there by _make_client
@@ -157,17 +172,41 @@ class HttpTransport:
                 )
             except Exception as error:
                 if tried >= retries or not _may_pass(error):
-                    raise _translate(error) from error
+                    raise _translate(error, self._account) from error
             else:
                 return answer
             clock.sleep(PAUSE * 2**tried)
             tried += 1
 
+    def _decoded(self, answer: str) -> Any:
+        try:
+            return json.loads(answer) if answer else None
+        except (ValueError, RecursionError):
+            raise PublishError(
+                f"{self._account.url} answered with something that is not JSON: {_short(answer)}. "
+                f"{_hint(404, self._account)}"
+            ) from None
+
+    def _receipt_or_error(self, answer: Any) -> Receipt | PublishError:
+        # A URL group answers with a list; our own address is never one, but a user's may be.
+        if isinstance(answer, list) and answer:
+            answer = answer[0]
+        if isinstance(answer, dict) and answer.get("messageId"):
+            return Receipt(
+                message_id=str(answer["messageId"]), deduplicated=bool(answer.get("deduplicated"))
+            )
+        error = answer.get("error") if isinstance(answer, dict) else None
+        reason = _short(str(error or answer or "it said nothing"))
+        account = self._account
+        return PublishError(
+            f"QStash at {account.url} refused the message: {reason}. {_hint(400, account)}"
+        )
+
     def _client(self) -> QStash:
+        account = self._account
         key = (
             os.getpid(),
-            settings.QSTASH_TOKEN,
-            settings.QSTASH_URL,
+            account,
             settings.DJANGO_QSTASH_PUBLISH_TIMEOUT,
             settings.DJANGO_QSTASH_VERIFY_SSL,
         )
@@ -181,8 +220,8 @@ class HttpTransport:
         return made[1]
 
 
-def _make_client(token: str, url: str, timeout: float, verify_ssl: bool) -> QStash:
-    token, url = token.strip(), url.strip()
+def _make_client(account: Account, timeout: float, verify_ssl: bool) -> QStash:
+    token, url = account.token.strip(), account.url.strip()
     if not token:
         raise ImproperlyConfigured(
             "QSTASH_TOKEN is not set, so nothing can be published. Take it from the Upstash "
@@ -190,8 +229,8 @@ def _make_client(token: str, url: str, timeout: float, verify_ssl: bool) -> QSta
         )
     if not re.fullmatch(r"[!-~]+", token):
         # An HTTP library would quote it in its complaint.
-        raise ImproperlyConfigured("QSTASH_TOKEN holds characters that no token has.")
-    host = _host(url)
+        raise ImproperlyConfigured(f"{account.called('token')} holds characters that no token has.")
+    host = _host(url, account)
     import httpx
     from qstash import QStash
 
@@ -210,7 +249,7 @@ def _make_client(token: str, url: str, timeout: float, verify_ssl: bool) -> QSta
     return client
 
 
-def _host(url: str) -> str:
+def _host(url: str, account: Account) -> str:
     try:
         parts = urlsplit(url)
         host, _port = parts.hostname, parts.port
@@ -218,7 +257,7 @@ def _host(url: str) -> str:
         host = None
     if not host or parts.scheme not in ("http", "https"):
         raise ImproperlyConfigured(
-            f"QSTASH_URL={url!r} is not an address such as https://qstash.upstash.io."
+            f"{account.called('url')}={url!r} is not an address such as https://qstash.upstash.io."
         )
     return host
 
@@ -228,31 +267,6 @@ _JSON = {"Content-Type": "application/json"}
 
 def _json(value: Any) -> bytes:
     return json.dumps(value).encode("ascii")
-
-
-def _decoded(answer: str) -> Any:
-    try:
-        return json.loads(answer) if answer else None
-    except (ValueError, RecursionError):
-        raise PublishError(
-            f"{settings.QSTASH_URL} answered with something that is not JSON: {_short(answer)}. "
-            f"{_HINTS[404]}"
-        ) from None
-
-
-def _receipt_or_error(answer: Any) -> Receipt | PublishError:
-    # A URL group answers with a list; our own address is never one, but a user's may be.
-    if isinstance(answer, list) and answer:
-        answer = answer[0]
-    if isinstance(answer, dict) and answer.get("messageId"):
-        return Receipt(
-            message_id=str(answer["messageId"]), deduplicated=bool(answer.get("deduplicated"))
-        )
-    error = answer.get("error") if isinstance(answer, dict) else None
-    reason = _short(str(error or answer or "it said nothing"))
-    return PublishError(
-        f"QStash at {settings.QSTASH_URL} refused the message: {reason}. {_HINTS[400]}"
-    )
 
 
 def _may_pass(error: Exception) -> bool:
@@ -266,38 +280,44 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError))
 
 
-def _translate(error: Exception) -> PublishError:
+def _hint(status: int | None, account: Account) -> str:
+    """What to look at when QStash answers with this status."""
+    text = _HINTS.get(status or 0, "Check that {url} is right; it may work again shortly.")
+    return text.format(token=account.called("token"), url=account.called("url"))
+
+
+def _translate(error: Exception, account: Account) -> PublishError:
     """A PublishError that says which address, what happened and what to check."""
     import httpx
     from qstash.errors import DailyMessageLimitExceededError, QStashError, RateLimitExceededError
 
-    url = settings.QSTASH_URL
+    url, setting = account.url, account.called("url")
     status = None
     if isinstance(error, (RateLimitExceededError, DailyMessageLimitExceededError)):
         status = 429
-        text = f"QStash at {url} accepts no more messages for now: {error}. {_HINTS[429]}"
+        text = f"QStash at {url} accepts no more messages for now: {error}. {_hint(429, account)}"
     elif isinstance(error, QStashError):
         status, reason = _status_and_reason(str(error))
-        hint = _HINTS.get(status or 0, "Check that QSTASH_URL is right; it may work again shortly.")
+        hint = _hint(status, account)
         text = f"QStash at {url} answered {status or 'with an error'}: {reason}. {hint}"
     elif isinstance(error, httpx.TimeoutException):
         text = (
             f"QStash at {url} did not answer within {settings.DJANGO_QSTASH_PUBLISH_TIMEOUT} s. "
-            "Check QSTASH_URL and the network; the message may or may not have arrived."
+            f"Check {setting} and the network; the message may or may not have arrived."
         )
     elif isinstance(error, httpx.NetworkError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         text = (
-            f"The certificate of QStash at {url} is not trusted: {error}. Check QSTASH_URL; for a "
+            f"The certificate of QStash at {url} is not trusted: {error}. Check {setting}; for a "
             "local server with a certificate of its own see DJANGO_QSTASH_VERIFY_SSL."
         )
     elif isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)):
         text = (
             f"QStash at {url} cannot be reached: {str(error) or type(error).__name__}. Check "
-            "QSTASH_URL; for local development start a server with 'manage.py qstash_dev'."
+            f"{setting}; for local development start a server with 'manage.py qstash_dev'."
         )
     else:
         # Its words may quote the request, and with it the token.
-        text = f"Calling QStash at {url} failed with {type(error).__name__}. Check QSTASH_URL."
+        text = f"Calling QStash at {url} failed with {type(error).__name__}. Check {setting}."
     translated = PublishError(text)
     translated.status = status
     return translated

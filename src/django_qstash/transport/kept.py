@@ -11,6 +11,8 @@ from django_qstash.exceptions import PublishError
 from django_qstash.wire import options as wire
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from django_qstash.wire.envelope import Envelope
 
 #: Options of a schedule that its messages do not have.
@@ -60,6 +62,10 @@ class KeptSchedules:
 
     def __init__(self) -> None:
         self.schedules: dict[str, Kept] = {}
+
+    def for_account(self, name: str) -> Self:  # noqa: ARG002 - all are kept in one place
+        """This one: each envelope says whose it is."""
+        return self
 
     def schedule(self, envelope: Envelope) -> str:
         schedule_id = str(envelope.options["schedule_id"])

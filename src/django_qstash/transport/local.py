@@ -20,6 +20,7 @@ from django.http.request import validate_host
 from django_qstash import clock
 from django_qstash.conf import settings
 from django_qstash.exceptions import PublishError
+from django_qstash.transport import accounts
 from django_qstash.transport.kept import KeptSchedules
 from django_qstash.wire import durations, signature
 from django_qstash.wire.envelope import Envelope, Receipt
@@ -164,7 +165,7 @@ def knock(envelope: Envelope, *, message_id: str, retried: int = 0) -> Any:
     token = signature.sign(
         envelope.body,
         url=envelope.url,
-        key=settings.QSTASH_CURRENT_SIGNING_KEY,
+        key=accounts.find(envelope.account).current_signing_key,
         now=clock.time(),
     )
     headers = {
@@ -231,4 +232,5 @@ def failure_callback(
         url=envelope.options["failure_callback"],
         body=json.dumps(body).encode("ascii"),
         options={"retries": retries},
+        account=envelope.account,
     )

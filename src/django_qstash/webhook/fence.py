@@ -18,6 +18,7 @@ from django_qstash.conf import (
     under_test,
 )
 from django_qstash.exceptions import ImproperlyConfigured, SignatureError
+from django_qstash.transport import accounts
 from django_qstash.transport.address import is_loopback
 
 _WELL_KNOWN = frozenset({DEVELOPMENT_CURRENT_KEY, DEVELOPMENT_NEXT_KEY})
@@ -29,12 +30,17 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def keys_for(peer: str, headers: Mapping[str, str]) -> Sequence[str]:
     """The signing keys that this peer's deliveries may be signed with.
 
+    Those of the QSTASH_* settings come first, then those of DJANGO_QSTASH_ACCOUNTS: whichever
+    account a letter went through, it comes in here.
+
     The development keys are public. With DEBUG, and in tests, they open the door to a peer on this
     very machine, that no proxy or tunnel speaks for; and, where a project in DEBUG names them
     itself, to the local network, in which a container's server stands. Raises
     :class:`SignatureError` where they open it not.
     """
-    keys = (settings.QSTASH_CURRENT_SIGNING_KEY, settings.QSTASH_NEXT_SIGNING_KEY)
+    keys = [settings.QSTASH_CURRENT_SIGNING_KEY, settings.QSTASH_NEXT_SIGNING_KEY]
+    for account in accounts.named():
+        keys += account.keys
     if not _WELL_KNOWN.intersection(keys):
         return keys
     if not any(name in headers for name in _FORWARDED):
@@ -42,6 +48,8 @@ def keys_for(peer: str, headers: Mapping[str, str]) -> Sequence[str]:
             return keys
         if django_settings.DEBUG and not development_defaults() and _is_private(peer):
             return keys
+    if secret := [key for key in keys if key and key not in _WELL_KNOWN]:
+        return secret
     raise SignatureError(
         "The signing keys are the development server's, which everybody knows: they count with "
         "DEBUG alone, and from this machine. Set those of your QStash account."

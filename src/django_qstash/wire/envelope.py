@@ -17,6 +17,8 @@ class Envelope:
     body: bytes
     options: Mapping[str, Any] = field(default_factory=dict)
     content_type: str = "application/json"
+    #: The QStash account that carries it, by name; ``""`` is that of the QSTASH_* settings.
+    account: str = ""
 
     @property
     def queue(self) -> str | None:

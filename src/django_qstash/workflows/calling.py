@@ -13,7 +13,15 @@ from django_qstash.tasks import send
 from django_qstash.transport.address import callback_url
 from django_qstash.wire.delivery import Delivery, Reply
 from django_qstash.wire.envelope import Envelope
-from django_qstash.workflows import events, failures, functions, observe, records, rows
+from django_qstash.workflows import (
+    events,
+    failures,
+    functions,
+    letters,
+    observe,
+    records,
+    rows,
+)
 from django_qstash.workflows.calls import (
     Call,
     CallFailed,
@@ -80,7 +88,13 @@ def _publish(turn: Turn, key: Key, call: Call, ask: Ask) -> None:
         (value for name, value in call.headers.items() if name.lower() == "content-type"),
         "application/json",
     )
-    envelope = Envelope(url=call.url, body=call.body, options=options, content_type=content_type)
+    envelope = Envelope(
+        url=call.url,
+        body=call.body,
+        options=options,
+        content_type=content_type,
+        account=letters.account_of(run.workflow_id, run.options),
+    )
     turn.hold.meter.count(envelope)
     send.post(envelope)
 

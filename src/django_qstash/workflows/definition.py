@@ -56,12 +56,14 @@ class Workflow(Task[..., Any]):
         label: Any = None,
         flow_control: Mapping[str, Any] | None = None,
         queue: str | None = None,
+        account: str | None = None,
     ) -> RunHandle:
         """Start a run with one JSON value as its input; a text that is the run's id.
 
         The run is written in the caller's transaction and sent when that commits. A ``run_id`` or
         ``idempotency_key`` that is there already gives that run. ``delay`` is a duration,
-        ``run_at`` an instant. Where no database keeps runs it is sent at once, like a task.
+        ``run_at`` an instant; ``account`` names one of DJANGO_QSTASH_ACCOUNTS. Where no database
+        keeps runs it is sent at once, like a task.
 
         Raises ``TypeError`` for input that does not fit the body, :class:`InputValidationError`,
         :class:`IdempotencyConflict` for other data under the same id or key,
@@ -78,7 +80,7 @@ class Workflow(Task[..., Any]):
             run_id=run_id,
             idempotency_key=idempotency_key,
             when={"delay": delay, "eta": run_at},
-            options={"label": label, "flow_control": flow_control},
+            options={"label": label, "flow_control": flow_control, "account": account},
             queue=queue,
         )
 

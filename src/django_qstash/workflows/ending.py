@@ -286,6 +286,7 @@ def _call_failure_url(workflow: Workflow | None, run: WorkflowRun) -> list[Envel
     """Have QStash tell the author's own address."""
     if workflow is None or not workflow.failure_url:
         return []
-    envelope = letters.failure_notice(workflow.failure_url, run.run_id, run.error_message)
+    account = letters.account_of(run.workflow_id, run.options)
+    envelope = letters.failure_notice(workflow.failure_url, run.run_id, run.error_message, account)
     send.post(envelope)
     return [envelope]

@@ -149,4 +149,4 @@ class _Refusing:
     def _refuse(self, *_: Any) -> Any:
         self._noticed.refuse("QStash")
 
-    publish = batch = cancel = prepare_queue = schedule = request = _refuse
+    publish = batch = cancel = prepare_queue = schedule = request = for_account = _refuse

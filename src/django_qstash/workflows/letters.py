@@ -88,7 +88,16 @@ def seal(
     elif is_fifo(queue) and "flow_control" not in sealed:
         sealed["queue"] = queue
         message = message.but(enqueued=True)
-    return Envelope(url=_address(workflow), body=message.encode(), options=sealed)
+    account = send.taken_account(sealed)
+    body = message.encode()
+    return Envelope(url=_address(workflow), body=body, options=sealed, account=account)
+
+
+def account_of(name: str, options: Mapping[str, Any] | None) -> str:
+    """The QStash account of a run of this workflow with these ``options``."""
+    workflow = tasks.get(name)
+    own = {} if workflow is None else workflow.delivery_options()
+    return send.taken_account({**own, **(options or {})})
 
 
 def size(
@@ -132,7 +141,7 @@ def refused(message: WorkflowMessage | Letter, error: PublishError) -> Reply:
     return Reply.again("what follows could not be published")
 
 
-def failure_notice(url: str, run_id: str, said: str) -> Envelope:
+def failure_notice(url: str, run_id: str, said: str, account: str) -> Envelope:
     """Has QStash tell an author's own address, in the shape of Upstash Workflow's failureUrl."""
     told = {
         "status": 489,
@@ -146,7 +155,8 @@ def failure_notice(url: str, run_id: str, said: str) -> Envelope:
         "retries": settings.DJANGO_QSTASH_DELIVERY_RETRIES,
         "deduplication_id": derived_run(run_id, "failure-url"),
     }
-    return Envelope(url=url, body=json.dumps(told).encode(), options=options)
+    body = json.dumps(told).encode()
+    return Envelope(url=url, body=body, options=options, account=account)
 
 
 def seconds_until(moment: datetime | None, now: datetime) -> float:

@@ -15,7 +15,6 @@ from django_qstash.exceptions import PublishError
 from django_qstash.tasks import eager, send, write
 from django_qstash.tasks import options as call_options
 from django_qstash.tasks.outbox import AfterCommit
-from django_qstash.wire import options as wire
 from django_qstash.workflows import births, events, letters, observe, rows, sweep
 from django_qstash.workflows.births import Birth
 from django_qstash.workflows.handles import RunHandle
@@ -44,7 +43,11 @@ def trigger(
     queue: str | None,
 ) -> RunHandle:
     """See :meth:`Workflow.trigger`."""
-    own = wire.clean({name: value for name, value in options.items() if value is not None})
+    own = {
+        name: call_options.clean_one(name, value)
+        for name, value in options.items()
+        if value is not None
+    }
     if call_options.check_queue(queue) is not None:
         own["queue"] = queue
     birth = Birth(

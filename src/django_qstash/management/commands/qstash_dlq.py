@@ -14,6 +14,7 @@ from django_qstash.exceptions import ImproperlyConfigured, MessageError, Publish
 from django_qstash.messages import TaskMessage, decode, kind_of
 from django_qstash.tasks.store import get_store
 from django_qstash.transport import get_transport
+from django_qstash.transport.accounts import DEFAULT
 from django_qstash.transport.address import webhook_url
 
 #: Option, and the name of QStash's filter.
@@ -35,6 +36,11 @@ class Command(BaseCommand):
     help = "List, show, retry or delete what QStash could not deliver."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--account",
+            default="",
+            help="The account of DJANGO_QSTASH_ACCOUNTS to ask, rather than the default one.",
+        )
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
         listing = actions.add_parser("list", help="List entries, the newest first.")
         _add_filters(listing)
@@ -52,14 +58,15 @@ class Command(BaseCommand):
             action.add_argument("--all", action="store_true", help="All that the filters leave.")
             action.add_argument("--no-input", "--noinput", action="store_false", dest="interactive")
 
-    def handle(self, *args: Any, action: str, **options: Any) -> None:  # noqa: ARG002
+    def handle(self, *args: Any, action: str, account: str, **options: Any) -> None:  # noqa: ARG002
         try:
+            self.transport = get_transport("" if account == DEFAULT else account)
             getattr(self, f"do_{action}")(options)
         except (PublishError, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error
 
     def do_list(self, options: Mapping[str, Any]) -> None:
-        entries = list(_entries(_filters(options), options["limit"]))
+        entries = list(self._entries(_filters(options), options["limit"]))
         if options["json"]:
             self.stdout.write(json.dumps(entries, indent=2))
             return
@@ -72,7 +79,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{entry['dlqId']}  {status}  {what}")
 
     def do_get(self, options: Mapping[str, Any]) -> None:
-        entry = _entry(options["dlq_id"])
+        entry = self._entry(options["dlq_id"])
         self.stdout.write(json.dumps(entry, indent=2))
 
     def do_retry(self, options: Mapping[str, Any]) -> None:
@@ -92,7 +99,7 @@ class Command(BaseCommand):
                 )
                 continue
             try:
-                get_transport().request("POST", f"/v2/dlq/retry/{entry['dlqId']}")
+                self.transport.request("POST", f"/v2/dlq/retry/{entry['dlqId']}")
             except PublishError as error:
                 failed += 1
                 self.stderr.write(f"{entry['dlqId']}: {error}")
@@ -104,14 +111,14 @@ class Command(BaseCommand):
     def do_delete(self, options: Mapping[str, Any]) -> None:
         entries = self._chosen(options, "Delete")
         for entry in entries:
-            get_transport().request("DELETE", f"/v2/dlq/{entry['dlqId']}")
+            self.transport.request("DELETE", f"/v2/dlq/{entry['dlqId']}")
         self.stdout.write(f"{len(entries)} deleted.")
 
     def _chosen(self, options: Mapping[str, Any], verb: str) -> list[Any]:
         ids, filters = options["dlq_ids"], _filters(options)
         if not ids and not filters and not options["all"]:
             raise CommandError("Name entries by their id, give a filter, or --all.")
-        entries = [_entry(dlq_id) for dlq_id in ids] if ids else list(_entries(filters))
+        entries = [self._entry(dlq_id) for dlq_id in ids] if ids else list(self._entries(filters))
         if entries and options["interactive"] and not ids:
             try:
                 answer = input(f"{verb} {len(entries)} entries? [y/N] ")
@@ -121,6 +128,31 @@ class Command(BaseCommand):
                 raise CommandError("Nothing was done.")
         return entries
 
+    def _entry(self, dlq_id: str) -> Any:
+        try:
+            return self.transport.request("GET", f"/v2/dlq/{dlq_id}")
+        except PublishError as error:
+            if error.status == 404:
+                raise CommandError(f"There is no entry {dlq_id}.") from error
+            raise
+
+    def _entries(self, filters: Mapping[str, str], limit: int | None = None) -> Iterator[Any]:
+        """Entries page by page, the newest first."""
+        cursor, count = None, 0
+        while True:
+            query = {**filters, "count": str(PAGE), "order": "latestFirst"}
+            if cursor:
+                query["cursor"] = cursor
+            page = self.transport.request("GET", f"/v2/dlq?{urlencode(query)}")
+            for entry in page.get("messages", ()):
+                if limit is not None and count >= limit:
+                    return
+                count += 1
+                yield entry
+            cursor = page.get("cursor")
+            if not cursor:
+                return
+
 
 def _add_filters(parser: Any) -> None:
     for option in FILTERS:
@@ -129,33 +161,6 @@ def _add_filters(parser: Any) -> None:
 
 def _filters(options: Mapping[str, Any]) -> dict[str, str]:
     return {name: options[option] for option, name in FILTERS.items() if options.get(option)}
-
-
-def _entry(dlq_id: str) -> Any:
-    try:
-        return get_transport().request("GET", f"/v2/dlq/{dlq_id}")
-    except PublishError as error:
-        if error.status == 404:
-            raise CommandError(f"There is no entry {dlq_id}.") from error
-        raise
-
-
-def _entries(filters: Mapping[str, str], limit: int | None = None) -> Iterator[Any]:
-    """Entries page by page, the newest first."""
-    cursor, count = None, 0
-    while True:
-        query = {**filters, "count": str(PAGE), "order": "latestFirst"}
-        if cursor:
-            query["cursor"] = cursor
-        page = get_transport().request("GET", f"/v2/dlq?{urlencode(query)}")
-        for entry in page.get("messages", ()):
-            if limit is not None and count >= limit:
-                return
-            count += 1
-            yield entry
-        cursor = page.get("cursor")
-        if not cursor:
-            return
 
 
 def _task_of(entry: Mapping[str, Any]) -> TaskMessage | None:

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand
 
 from django_qstash.conf import Setting, find, read, table
 from django_qstash.exceptions import ImproperlyConfigured
+from django_qstash.transport.accounts import Account, named
 from django_qstash.transport.address import domain, webhook_url
 
 
@@ -32,13 +33,18 @@ def shown(row: Setting) -> str:
     """The value as it may be printed."""
     try:
         value = read(row)
+        if row.name == "DJANGO_QSTASH_ACCOUNTS":
+            return "; ".join(f"{each.name}: {_told(each)}" for each in named()) or "{}"
     except ImproperlyConfigured as error:
         return f"INVALID: {error}"
     if row.secret:
         return mask(str(value))
-    if row.name == "DJANGO_QSTASH_ACCOUNTS":
-        return repr(sorted(value))  # the accounts hold tokens and keys
     return repr(value)
+
+
+def _told(account: Account) -> str:
+    keys = f"{mask(account.current_signing_key)}, {mask(account.next_signing_key)}"
+    return f"{account.url}, token {mask(account.token)}, signing keys {keys}"
 
 
 def mask(secret: str) -> str:

@@ -60,9 +60,8 @@ def fail(carrier: Carrier, error: BaseException) -> Reply:
         if not too_large:
             closing.append(letters.seal(told, run.options))
     elif workflow.failure_url:
-        closing.append(
-            letters.failure_notice(workflow.failure_url, run.id, failures.describe(error))
-        )
+        said, account = failures.describe(error), letters.account_of(run.workflow, run.options)
+        closing.append(letters.failure_notice(workflow.failure_url, run.id, said, account))
     _end(carrier, "failed", execute.failure(error), closing)
     if too_large:
         # Its input alone fills a message. So it is told here, and told again if this is repeated.
