@@ -15,6 +15,7 @@ from django_qstash import (
     conf,
     shared_task,
 )
+from django_qstash.celery.contrib.abortable import AbortableTask
 from django_qstash.exceptions import ResultsNotInstalled
 from django_qstash.messages import TaskMessage, decode
 from django_qstash.results.models import TaskResult
@@ -177,3 +178,16 @@ def test_a_task_id_used_again_shows_the_latest_run(loopback):
 
     assert AsyncResult("sum").get() == 7
     assert TaskResult.objects.filter(task_id="sum").count() == 1
+
+
+@shows("abortable")
+@pytest.mark.django_db
+def test_what_is_aborted_before_it_began_does_not_run(outbox):
+    ran = []
+    task = shared_task(name="stoppable", base=AbortableTask)(lambda: ran.append(True))
+    result = task.delay()
+    result.abort()
+
+    knock(*letters(outbox))
+
+    assert (ran, result.state) == ([], "REVOKED")

@@ -235,6 +235,14 @@ CANVASES = (
 
 RESULTS = (
     Difference(
+        "abortable",
+        "`AbortableAsyncResult.abort()` before the task began",
+        "It runs, and `is_aborted()` tells it.",
+        "It is revoked and does not run.",
+        "What a task cleans up after an abort, it had not begun.",
+        (imported("celery.contrib.abortable"),),
+    ),
+    Difference(
         "used-task-id",
         "a task id that is used again",
         "A success that is stored stays; the later run's result is dropped.",
