@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 OWN = """
 import pytest
 from tests.shop.tasks import add
+from tests.shop.workflows import approval
 
 
 @pytest.mark.django_db
@@ -25,6 +26,19 @@ def test_the_sandbox(qstash):
 def test_it_needs_no_database_to_see_what_is_sent(qstash):
     add.delay(2, 3)
     assert len(qstash.sent) == 1
+
+
+def test_a_workflow(workflow_env):
+    run = workflow_env.start(approval)
+    workflow_env.signal(run, "approved", "yes")
+    assert run.result(timeout=0) == "yes"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_workflow_with_transactions(workflow_env):
+    run = workflow_env.start(approval, {"timeout": "2d"}, step_overrides={"ask": None})
+    workflow_env.advance("2d")
+    assert run.result(timeout=0) == "nobody"
 """
 
 CELERY = """
@@ -155,7 +169,7 @@ def test_a_project_uses_the_fixtures(tmp_path):
     )
 
     assert code == 0, report
-    assert "9 passed" in report
+    assert "11 passed" in report
 
 
 def test_celery_s_module_is_named_in_a_conftest(tmp_path):
