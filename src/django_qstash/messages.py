@@ -135,7 +135,8 @@ class TaskMessage:
             value = getattr(self, name)
             # An empty collection and an absent one mean the same.
             if value != default and (value or not isinstance(value, (tuple, list, dict))):
-                letter[name] = value
+                # As JSON would have it: a letter is also read from what was never written as text.
+                letter[name] = list(value) if isinstance(value, tuple) else value
         return letter
 
     def encode(self) -> bytes:

@@ -145,6 +145,22 @@ class TestOptions:
         group(t.add.s(1), t.add.s(2)).apply_async(countdown=60)
         assert [e.options.get("delay") for e in outbox.sent] == ["60s", "60s"]
 
+    @pytest.mark.parametrize(
+        "canvas",
+        [
+            lambda limited: limited.si() | limited.si().set(time_limit=50, soft_time_limit=40),
+            lambda limited: group(limited.si()) | limited.si().set(time_limit=50),
+        ],
+        ids=["a step", "a chord's body"],
+    )
+    def test_time_limits_reach_what_comes_later(self, loopback, canvas):
+        @shared_task(name="limited", bind=True)
+        def limited(self):
+            return self.request.time_limit
+
+        result = canvas(limited).apply_async()
+        assert (result.state, result.result) == ("SUCCESS", 50)
+
     def test_on_a_member_that_member(self, t, outbox):
         group(t.add.s(1), t.add.s(2).set(countdown=9))()
         assert [e.options.get("delay") for e in outbox.sent] == [None, "9s"]

@@ -115,6 +115,17 @@ class TestOneRetry:
         assert next_letter.queue == "slow"
         assert outbox.sent[0].options["label"] == "again"
 
+    def test_may_change_its_time_limits(self, outbox, virtual):
+        @shared_task(name="limited", bind=True)
+        def limited(self):
+            if self.request.retries == 0:
+                self.retry(countdown=0, time_limit=50, soft_time_limit=40)
+            return self.request.timelimit
+
+        message = letter("limited")
+        assert run_out(outbox, message, virtual) == ["retry", "success"]
+        assert AsyncResult(message.id).result == [50, 40]
+
     def test_a_half_that_is_not_given_is_kept_unless_it_says_the_same(self, outbox, virtual):
         @shared_task(name="halves", bind=True)
         def halves(self, a, b=2, *, c=3):
