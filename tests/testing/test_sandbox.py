@@ -318,3 +318,68 @@ class MixinTests(QStashMixin, TestCase):
     def test_it_is_there(self):
         assert add.delay(1, 2).get(timeout=0) == 3
         assert AsyncResult(self.qstash.sent[0].task_id).state == "SUCCESS"
+
+
+class TestMoments:
+    def test_a_message_comes_again(self, qstash):
+        result = note.delay("x")
+        (delivered,) = qstash.deliver_all()
+
+        qstash.again(delivered)
+
+        assert [each.status for each in qstash.deliveries] == [200, 200]
+        assert Effect.objects.count() == 1
+        assert result.get(timeout=0) == "x"
+
+    def test_nothing_comes_again_where_nothing_came(self, qstash):
+        with pytest.raises(RuntimeError, match="No delivery is at work"):
+            qstash.again()
+
+    def test_a_delivery_is_overtaken_by_itself(self, qstash):
+        moments = []
+
+        def overtake(where):
+            moments.append((qstash.depth, where[:12]))
+            if len(moments) == 1:
+                qstash.again()
+
+        qstash.on_moment = overtake
+        result = note.delay("x")
+        qstash.deliver_all()
+
+        assert result.get(timeout=0) == "x"
+        assert Effect.objects.count() == 1
+        assert {depth for depth, _ in moments} == {1, 2}
+        assert (2, "before a pub") in moments
+
+    def test_what_others_do_meanwhile_is_no_moment_of_the_delivery(self, qstash):
+        moments = []
+
+        def watch(where):
+            moments.append(where)
+            if len(moments) == 1:
+                with qstash.aside():
+                    Effect.objects.create(name="another's")
+
+        qstash.on_moment = watch
+        note.delay("x")
+        (delivered,) = qstash.deliver_all()
+
+        assert len(moments) == delivered.steps
+        assert Effect.objects.filter(name="another's").exists()
+
+    def test_the_dead_write_and_send_nothing_more(self, qstash):
+        @shared_task(name="sandbox.tidy")
+        def tidy():
+            try:
+                Effect.objects.create(name="work")
+            finally:
+                Effect.objects.create(name="tidied")
+
+        qstash.on_moment = lambda where: qstash.die("here") if "shop_effect" in where else None
+        tidy.delay()
+        (delivered,) = qstash.deliver_due()
+
+        assert delivered.crashed
+        assert [effect.name for effect in Effect.objects.all()] == ["work"]
+        registry.unregister("sandbox.tidy")

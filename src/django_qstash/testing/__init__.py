@@ -17,7 +17,7 @@ Workflows run to their end within one call, with stand-ins for their steps, and 
 
 from __future__ import annotations
 
-from django_qstash.testing.chaos import ChaosError, ChaosReport, chaos
+from django_qstash.testing.chaos import ChaosDay, ChaosError, ChaosReport, chaos
 from django_qstash.testing.crash import Crash
 from django_qstash.testing.environment import WorkflowEnv
 from django_qstash.testing.inline import RehearsedRun, RehearsedStep, run_inline
@@ -28,6 +28,7 @@ from django_qstash.testing.unittest import QStashMixin
 
 __all__ = [
     "TIMED_OUT",
+    "ChaosDay",
     "ChaosError",
     "ChaosReport",
     "Crash",

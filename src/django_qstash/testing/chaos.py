@@ -4,17 +4,40 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django_qstash.testing.inline import find
 from django_qstash.testing.overrides import unknown
 
 if TYPE_CHECKING:
-    from django_qstash.testing.day import ChaosDay
+    from django_qstash.testing.inline import RehearsedRun
 
 #: Bad days that an error tells of in full.
 SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChaosDay:
+    """What a run came to on one day."""
+
+    #: ``None`` for the calm day that the others are compared with.
+    seed: int | None
+    run: RehearsedRun
+    #: What went wrong, in its order, in words.
+    faults: Sequence[str] = ()
+    #: How often the function of each step has done its work, in transactions that were committed.
+    #: The steps of children are called ``"<workflow>:<step>"``.
+    committed: Mapping[str, int] = field(default_factory=dict)
+    #: The increase of ``effects()``, or what it said at the end of the day.
+    effects: Any = None
+    #: What is not as it has to be.
+    problems: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        lines = [f"Seed {self.seed}:", *(f"  {problem}" for problem in self.problems)]
+        lines += ["  What went wrong on that day:", *(f"    {fault}" for fault in self.faults)]
+        return "\n".join(lines)
 
 
 class ChaosError(AssertionError):

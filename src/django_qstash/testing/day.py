@@ -6,7 +6,7 @@ import contextvars
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
@@ -16,6 +16,7 @@ from django_qstash.conf import settings
 from django_qstash.exceptions import PublishError, WorkflowError
 from django_qstash.tasks.outbox import in_transaction
 from django_qstash.testing.chance import Lot
+from django_qstash.testing.chaos import ChaosDay
 from django_qstash.testing.inline import RehearsedRun, check, sweep, told
 from django_qstash.testing.overrides import Overrides
 from django_qstash.testing.sandbox import AFTER_PUBLISH, BEFORE_PUBLISH, QStashSandbox
@@ -38,29 +39,6 @@ NO_ANSWER = {
 }
 #: How deep deliveries may overtake each other.
 DEEP = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChaosDay:
-    """What a run came to on one day."""
-
-    #: ``None`` for the calm day that the others are compared with.
-    seed: int | None
-    run: RehearsedRun
-    #: What went wrong, in its order, in words.
-    faults: Sequence[str] = ()
-    #: How often the function of each step has done its work, in transactions that were committed.
-    #: The steps of children are called ``"<workflow>:<step>"``.
-    committed: Mapping[str, int] = field(default_factory=dict)
-    #: The increase of ``effects()``, or what it said at the end of the day.
-    effects: Any = None
-    #: What is not as it has to be.
-    problems: Sequence[str] = ()
-
-    def __str__(self) -> str:
-        lines = [f"Seed {self.seed}:", *(f"  {problem}" for problem in self.problems)]
-        lines += ["  What went wrong on that day:", *(f"    {fault}" for fault in self.faults)]
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

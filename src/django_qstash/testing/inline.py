@@ -203,7 +203,10 @@ def sweep(qstash: QStashSandbox) -> bool:
 
     # Only then can nobody else come and do it.
     qstash.clock.advance(2 * settings.DJANGO_QSTASH_LEASE + sweeping.MARGIN + 1)
-    return sweeping.sweep() > 0
+    sweeping.sweep()
+    # Of an outbox as well, if there is one.
+    qstash.commit()
+    return not qstash.is_idle
 
 
 def told(handle: RunHandle, role: Role, deliveries: tuple[Delivered, ...]) -> RehearsedRun:

@@ -229,7 +229,7 @@ class QStashSandbox:
         self.commit()
         before = len(self.deliveries)
         vain = 0
-        while self._unfinished() and vain < IN_VAIN:
+        while not self.is_idle and vain < IN_VAIN:
             vain = 0 if self._deliver_due(copies, crash_at) or self._is_awaited() else vain + 1
             self.commit()
             self.to_next()
@@ -250,7 +250,7 @@ class QStashSandbox:
     def to_next(self) -> bool:
         """Move the clock on to what is due next; false if no message is under way."""
         due = self.state.machine.next_due()
-        if due is None or not self._unfinished():
+        if due is None or self.is_idle:
             return False
         self.clock.advance_to(due)
         return True
@@ -266,8 +266,11 @@ class QStashSandbox:
         self.clock.advance_to(end)
         return self.deliveries[before:]
 
-    def _unfinished(self) -> bool:
-        return any(count for state, count in self.state.machine.tally.items() if state not in FINAL)
+    @property
+    def is_idle(self) -> bool:
+        """True if no message is under way."""
+        tally = self.state.machine.tally
+        return not any(count for state, count in tally.items() if state not in FINAL)
 
     def _is_awaited(self) -> bool:
         """True if a message has its time ahead; others are held back for good, perhaps."""
