@@ -6,6 +6,9 @@ import asyncio
 
 import pytest
 
+from django_qstash import AsyncResult, shared_task
+from django_qstash import TimeoutError as TaskTimeout
+from tests.door import knock, letter
 from tests.shop import tasks
 
 
@@ -20,9 +23,6 @@ def test_the_event_loop_goes_on_while_a_result_is_waited_for(loopback):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_failure_rises_and_a_time_out_too(loopback):
-    from django_qstash import AsyncResult
-    from django_qstash import TimeoutError as TaskTimeout
-
     async def main():
         failed = await tasks.fail.adelay()
         with pytest.raises(ValueError, match="it broke"):
@@ -31,3 +31,17 @@ def test_a_failure_rises_and_a_time_out_too(loopback):
             await AsyncResult("nobody").aget(timeout=0.05)
 
     asyncio.run(main())
+
+
+@pytest.mark.django_db
+def test_inside_a_task_it_is_refused_at_once(tidy_registry):
+    @shared_task(name="waits")
+    async def waits(allowed):
+        await AsyncResult("nobody").aget(timeout=0.05, disable_sync_subtasks=not allowed)
+
+    refused, timed_out = letter("waits", False), letter("waits", True)
+    knock(refused)
+    knock(timed_out)
+
+    assert isinstance(AsyncResult(refused.id).result, RuntimeError)
+    assert isinstance(AsyncResult(timed_out.id).result, TaskTimeout)

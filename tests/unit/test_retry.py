@@ -402,6 +402,21 @@ class TestWhatATaskMaySayOfItself:
         assert runs == [False, True]
         assert AsyncResult(message.id).result == "taken"
 
+    @pytest.mark.parametrize("options", [{}, {"acks_late": False}], ids=["late", "at most once"])
+    def test_a_requeued_task_is_not_one_whose_process_died(self, settings, options):
+        settings.DJANGO_QSTASH_DELIVERY_ATTEMPTS = 2
+
+        @shared_task(name="rejected", bind=True, **options)
+        def rejected(self):
+            runs.append(1)
+            if len(runs) < 5:
+                raise Reject("not now", requeue=True)
+
+        message, runs = letter("rejected"), []
+        answers = [knock(message).status_code for _ in range(5)]
+        assert answers == [503, 503, 503, 503, 200]
+        assert AsyncResult(message.id).state == "SUCCESS"
+
     def test_reject_is_a_failure(self):
         @shared_task(name="rejected")
         def rejected():
@@ -421,6 +436,25 @@ class TestWhatATaskMaySayOfItself:
         knock(letter("expected"))
         (record,) = [r for r in caplog.records if "as expected" in r.getMessage()]
         assert (record.levelname, record.exc_info) == ("INFO", None)
+
+    def test_throws_may_be_one_class(self, caplog):
+        told = []
+
+        class Told(Task):
+            abstract = True
+
+            def on_failure(self, exc, *_):
+                told.append(exc)
+
+        @shared_task(name="expected", base=Told, throws=LookupError)
+        def expected():
+            raise KeyError("no such thing")
+
+        assert knock(letter("expected")).status_code == 489
+        assert isinstance(told[0], KeyError)
+        assert "raised expected" not in "".join(
+            record.getMessage() for record in caplog.records if record.levelname == "ERROR"
+        )
 
     def test_hooks_and_signals_of_a_retry(self):
         from django_qstash import signals

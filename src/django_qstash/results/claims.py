@@ -80,7 +80,10 @@ class Claims:
         return bool(self.mine(message, token).update(lease_until=until))
 
     def release(self, message: TaskMessage, token: str) -> None:
-        self.mine(message, token).update(lease_token=None, lease_until=None)
+        # Attempts count the processes that died; this one has come to an end of its own.
+        self.mine(message, token).update(
+            lease_token=None, lease_until=None, attempts=F("attempts") - 1
+        )
 
     @contextmanager
     def transaction(self, message: TaskMessage, token: str) -> Iterator[None]:

@@ -294,7 +294,9 @@ def _tell_retry(task: Task[..., Any], context: Context, outcome: Outcome) -> Non
 def _tell_failure(task: Task[..., Any], context: Context, einfo: ExceptionInfo) -> None:
     args, kwargs = context.args or (), context.kwargs or {}
     error = einfo.exception
-    if isinstance(error, tuple(task.throws or ())):
+    expected: Any = task.throws or ()
+    # One class will do, as in Celery.
+    if isinstance(error, expected if isinstance(expected, type) else tuple(expected)):
         logger.info("Task %s[%s] raised expected: %r", task.name, context.id, error)
     else:
         trimmed = (type(error), error, _body_tb(error))

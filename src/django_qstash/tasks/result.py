@@ -173,14 +173,21 @@ class AsyncResult(Generic[R]):
 
     wait = get
 
-    async def aget(self, timeout: float | None = None, propagate: bool = True) -> R:
+    async def aget(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        disable_sync_subtasks: bool = True,
+    ) -> R:
         """:meth:`get` for async code: the event loop goes on while this waits."""
         from asgiref.sync import sync_to_async
 
+        if disable_sync_subtasks and not self.ignored:
+            assert_will_not_block()
         wait = Wait(f"The task {self.id}", timeout, None)
         while not self.ignored and not await sync_to_async(self.ready)():
             await wait.apause()
-        value: R = await sync_to_async(self.get)(propagate=propagate)
+        value: R = await sync_to_async(self.get)(propagate=propagate, disable_sync_subtasks=False)
         return value
 
     def maybe_throw(

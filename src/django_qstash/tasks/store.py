@@ -148,7 +148,10 @@ class TaskStore(Protocol):
         ...
 
     def release(self, message: TaskMessage, token: str) -> None:
-        """Give the letter back unrecorded, so that the next delivery need not wait."""
+        """Give the letter back unrecorded, so that the next delivery need not wait.
+
+        It is as if this one had not begun: it counts for no attempt.
+        """
         ...
 
     def record(
