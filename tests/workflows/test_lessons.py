@@ -94,6 +94,10 @@ def misspelt(ctx):
     return ctx.step.task("send", "shop.no_such_task", 1)
 
 
+def nested(ctx):
+    return ctx.step.run("outer", lambda: ctx.step.run("inner", w.effect, "inner"))
+
+
 #: What a step does while it is at work.
 MEANWHILE: list[Any] = [None]
 
@@ -104,6 +108,7 @@ TIRED = define_workflow(
 )
 TIRING = define_workflow("lessons.tiring", handler=tiring)
 INTRODUCED = define_workflow("lessons.introduced", handler=introduced)
+NESTED = define_workflow("lessons.nested", handler=nested, retries=0)
 MISSPELT = define_workflow("lessons.misspelt", handler=misspelt)
 SWALLOWS = define_workflow("lessons.swallows", handler=swallows)
 UNSTORABLE = define_workflow("lessons.unstorable", handler=unstorable)
@@ -274,6 +279,14 @@ def test_a_task_that_nobody_knows_fails_the_run_at_once(loopback):
 
     with pytest.raises(RunFailed, match="no_such_task"):
         run.result(1)
+
+
+def test_a_step_inside_a_step_is_refused_and_not_done(loopback, effects):
+    run = NESTED.trigger()
+
+    with pytest.raises(RunFailed, match="Steps do not nest"):
+        run.result(1)
+    assert effects["inner"] == 0
 
 
 def test_who_drives_a_run_does_nothing_of_the_others(outbox, effects):
