@@ -127,7 +127,7 @@ def make_task(
             dump_kwargs=options.pop("pydantic_dump_kwargs", None),
         )
         options["models"], function = models, models.body()
-    triggers.check(name or function_name, options.get("cron"), options.get("timezone"))
+    triggers.check(name or function_name, options)
     attributes = {
         **without_unset(base, options),
         **({} if app is None else {"app_made_by": app}),

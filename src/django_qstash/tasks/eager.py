@@ -102,6 +102,8 @@ def apply_message(task: Task[..., Any], message: TaskMessage) -> Any:
             "priority": message.priority,
             "time_limit": hard,
             "soft_time_limit": soft,
+            "stamped_headers": message.stamped_headers,
+            **message.stamps,
         },
     )
 
@@ -115,6 +117,7 @@ def _context(
     headers: Mapping[str, Any] | None,
     options: Mapping[str, Any],
 ) -> Context:
+    options, stamps = call_options.unstamped(options)
     celery, _, own = call_options.split(options)
     found = current()
     parent = found[1] if found and found[1].id else None
@@ -131,6 +134,9 @@ def _context(
         hostname=hostname(),
         correlation_id=task_id,
         headers=dict(headers or {}),
+        # Celery's eager tasks, and only they, find each in a list.
+        stamps={name: as_list(value) for name, value in stamps.items()} or None,
+        stamped_headers=list(stamps) or None,
         timelimit=call_options.limits(celery, task),
         ignore_result=task.ignores_result(celery.get("ignore_result")),
         delivery_info={
@@ -255,8 +261,7 @@ def _call(call: Call, given: Sequence[Any]) -> Any:
         "link_error",
     ):
         options.pop(name, None)
-    for name in (*(options.pop("stamped_headers", None) or ()), "replaced_task_nesting"):
-        options.pop(name, None)
+    options.pop("replaced_task_nesting", None)
     return apply_task(
         tasks.find(sig.task),
         [*(() if sig.immutable else given), *sig.args],

@@ -181,8 +181,6 @@ def _letter(call: Call, rest: Row, origin: Origin) -> TaskMessage:
     options = dict(sig.options)
     task_id = call.id
     links, errbacks = options.pop("link", None), options.pop("link_error", None)
-    stamped = options.pop("stamped_headers", None) or ()
-    stamps = {name: options.pop(name) for name in stamped if name in options}
     nesting = options.pop("replaced_task_nesting", 0)
     joins = options.pop("joins", None)
     for name in _PLACES:
@@ -207,8 +205,6 @@ def _letter(call: Call, rest: Row, origin: Origin) -> TaskMessage:
         "header": None if sig.immutable else origin.header,
         "callbacks": write.signature_dicts(links),
         "errbacks": write.signature_dicts(errbacks),
-        "stamped_headers": list(stamped),
-        "stamps": stamps,
         "replaced_task_nesting": nesting,
     }
     return message.but(**{**fields, **origin.fields})

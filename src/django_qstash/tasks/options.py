@@ -119,6 +119,13 @@ def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], d
     return celery, delivery, own
 
 
+def unstamped(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keywords of a call without its stamps, and those, which ``stamped_headers`` names."""
+    rest = dict(options)
+    names = rest.pop("stamped_headers", None) or ()
+    return rest, {name: rest.pop(name) for name in dict.fromkeys(names) if name in rest}
+
+
 def clean_one(name: str, value: Any) -> Any:
     """The value of one of :data:`DELIVERY`. Raises :class:`OptionError`."""
     if name == ACCOUNT:

@@ -59,11 +59,8 @@ def take_place(task: Task[..., Any], sig: Signature) -> Any:
         chord=message.chord,
         group=message.group,
         group_index=message.group_index,
-        fields={
-            "replaced_task_nesting": message.replaced_task_nesting + 1,
-            **({"stamps": message.stamps} if message.stamps else {}),
-            **({"stamped_headers": message.stamped_headers} if message.stamped_headers else {}),
-        },
+        # Its stamps stay behind, as in Celery: on_replace() may put some on what comes instead.
+        fields={"replaced_task_nesting": message.replaced_task_nesting + 1},
     )
     request.replacement = list(letters_of(row, origin))
     raise Ignore("Replaced by new task")

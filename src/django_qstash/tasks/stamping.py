@@ -94,8 +94,9 @@ def _stamp_chord(sig: Any, visitor: Any, append: bool, headers: Mapping[str, Any
     sig.tasks = _stamped(sig.tasks, visitor, append, inherited)
     _tell(visitor, "on_chord_header_end", sig, inherited)
     if sig.body is not None:
-        for_body = merged(sig.body, _ask(visitor, "on_chord_body", sig, headers), append, headers)
-        stamp(sig.body, visitor, append, for_body)
+        # It is stamped like one of the header's: so it is in Celery.
+        given = _ask(visitor, "on_chord_body", sig, inherited)
+        stamp(sig.body, visitor, append, merged(sig, given, append, inherited))
     return sig  # type: ignore[no-any-return]
 
 
@@ -119,7 +120,10 @@ def stamp_links(sig: Signature, visitor: Any, append: bool, headers: Mapping[str
 def merged(
     sig: Signature, given: Mapping[str, Any] | None, append: bool, headers: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The stamps of one part: those around it, the visitor's, and those it has already."""
+    """The stamps of one part: those around it, the visitor's, and those it has already.
+
+    Of two with one name the former counts, or with ``append`` both do, in this order.
+    """
     stamps = _merge(given, append, headers)
     own = {
         name: sig.options[name] for name in sig.options.get(STAMPED) or () if name in sig.options
@@ -137,16 +141,11 @@ def _merge(
         if name not in names:
             names.append(name)
     for name, value in extra.items():
-        if append and name in stamps and name in names:
-            stamps[name] = _together(stamps[name], value)
-        else:
+        if name not in stamps:
             stamps[name] = value
+        elif append:
+            stamps[name] = [*as_list(stamps[name]), *as_list(value)]
     return {**stamps, STAMPED: names}
-
-
-def _together(one: Any, other: Any) -> list[Any]:
-    found = as_list(one)
-    return found + [value for value in as_list(other) if value not in found]
 
 
 def _ask(

@@ -98,6 +98,9 @@ class Task(Generic[P, R]):
     cron: Any = None
     #: Where ``cron`` holds; ``None``: in UTC.
     timezone: str | None = None
+    #: What ``cron`` does while the last run is at work: ``"allow"``, ``"skip"`` or ``"queue"``;
+    #: ``None``: what is chosen in the admin. The last two need the results app.
+    overlap: str | None = None
 
     #: The QStash account that its messages go through, by its name in DJANGO_QSTASH_ACCOUNTS.
     account: str | None = None

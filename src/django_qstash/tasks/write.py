@@ -38,6 +38,7 @@ def write(
     """
     if conf.celery is not None:
         options = conf.celery.routed(name, args, kwargs, options, task)
+    options, stamps = call_options.unstamped(options)
     celery, delivery, own = call_options.split(options)
     args, kwargs = _arguments(name, args, kwargs, own)
     if task is not None and check:
@@ -92,6 +93,8 @@ def write(
         queue=call_options.check_queue(queue),
         callbacks=signature_dicts(celery.get("link")),
         errbacks=signature_dicts(celery.get("link_error")),
+        stamps=stamps,
+        stamped_headers=list(stamps),
         options=delivery,
     )
     return message, once
