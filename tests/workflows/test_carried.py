@@ -45,6 +45,7 @@ from django_qstash.workflows import (
     step,
     workflow,
 )
+from tests import soak
 from tests.door import given_up, knock
 from tests.shop import workflows as w
 
@@ -474,6 +475,91 @@ class TestDoubledAndCrashedDeliveries:
             three.delay(2)
 
 
+@workflow("carried.drawn", retry=RetryPolicy(max_attempts=9, initial=1), on_failure=hear)
+def drawn(ctx, program):
+    """Does what its program says: each value it gets must be the one that its program foretells."""
+    came_to = []
+    for number, (kind, given) in enumerate(program):
+        if kind == "step":
+            came_to.append(ctx.step.run("step", stumble_on, f"{ctx.run_id}-{number}", *given))
+        elif kind == "sleep":
+            ctx.step.sleep("sleep", given)
+        elif kind == "map":
+            came_to.append(ctx.step.map("map", double, given))
+        elif kind == "value":
+            came_to.append(ctx.uuid() == ctx.uuid("other"))
+        elif kind == "body":
+            if ctx.step.run("body", call, f"{ctx.run_id}-{number}") or ctx.run.attempt <= given:
+                raise ConnectionError("the body stumbles")
+        else:
+            try:
+                ctx.step.run("lost", refuse)
+            except StepFailed as error:
+                came_to.append(str(error.__cause__))
+    return ctx.step.run("end", end, [ctx.run_id, came_to])
+
+
+def stumble_on(name, value, times):
+    CALLS[name] += 1
+    if CALLS[name] <= times:
+        raise ConnectionError("not yet")
+    return value
+
+
+def foretold(program):
+    for kind, given in program:
+        if kind == "step":
+            yield given[0]
+        elif kind == "map":
+            yield [name * 2 for name in given]
+        elif kind == "value":
+            yield False
+        elif kind == "refused":
+            yield "no card"
+
+
+def draw(chance):
+    kinds = {
+        "step": lambda: [chance.choice(["a", 7, None, {"b": [1]}]), chance.randrange(3)],
+        "sleep": lambda: chance.choice([0, 1, 90, 100_000]),
+        "map": lambda: ["x"] * chance.randrange(4),
+        "value": lambda: None,
+        "body": lambda: chance.randrange(1, 3),
+        "refused": lambda: None,
+    }
+    drawn_kinds = chance.choices(list(kinds), k=chance.randrange(1, 7))
+    return [[kind, kinds[kind]()] for kind in drawn_kinds]
+
+
+class TestStorms:
+    @pytest.mark.soak
+    @pytest.mark.parametrize("number", range(30 * soak.FACTOR))
+    def test_whatever_comes_twice_or_dies_each_run_ends_as_foretold(self, settings, number):
+        chance = soak.drawn("carried", number)
+        settings.DJANGO_QSTASH_MAX_DELAY = chance.choice([50_000, 604_800])
+        programs = [draw(chance) for _ in range(4)]
+        faults = {"duplicate": chance.choice([0, 0.3]), "drop_ack": chance.choice([0, 0.2])}
+        with QStashSandbox(faults=faults) as qstash:
+            runs = {drawn.delay(program): program for program in programs}
+            copies, crash_at = chance.randrange(1, 4), chance.choice([None, 1, 2, 3])
+            qstash.deliver_all(copies=copies, crash_at=crash_at)
+
+        assert not HEARD
+        if not faults["drop_ack"]:
+            # Within QStash's ten minutes a letter goes on once, however often it came.
+            taken = [letter_of(sent) for sent, receipt in qstash._noted if not receipt.deduplicated]
+            numbers = [
+                (letter.get("task", {}).get("id"), letter.get("n"))
+                for letter in taken
+                if letter["kind"] == "carried"
+            ]
+            assert len(set(numbers)) == len(numbers)
+        for run, program in runs.items():
+            ends = [came_to for run_id, came_to in ENDED if run_id == run]
+            assert ends
+            assert all(came_to == list(foretold(program)) for came_to in ends)
+
+
 class Refusing(Outbox):
     """A plan that allows less than the setting says."""
 
@@ -889,6 +975,17 @@ class TestBesideTheDatabase:
         qstash.deliver_all(copies=2)
 
         assert AsyncResult(run).get(timeout=1) == 3
+
+    def test_with_results_it_is_known_to_be_under_way(self, results, qstash):
+        from django_qstash import AsyncResult
+
+        run = sleepy.delay(3600)
+        qstash.deliver_due(copies=2)
+
+        assert AsyncResult(run).status == "PENDING"
+        assert sleepy.is_open(run)
+        qstash.deliver_all()
+        assert not sleepy.is_open(run)
 
     def test_with_results_a_late_duplicate_does_nothing(self, results, qstash):
         three.delay(2)

@@ -86,6 +86,9 @@ def open_letter(
     if forced is not None:
         lost = forced.exception or WorkerLostError("It was given up.")
         return ending.fail(Carrier(workflow, run, History()), lost)
+    if get_store().durable:
+        # Results then know that it is under way: for revoke(), and for schedules that may overlap.
+        get_store().expect([message])
     return advance(workflow, run, delivery)
 
 
