@@ -10,9 +10,10 @@ from io import StringIO
 import pytest
 from django.core import checks
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from django_qstash import RetryPolicy, chain, get_stats, workflow
 from django_qstash.exceptions import ImproperlyConfigured
@@ -140,6 +141,36 @@ class TestMessages:
         assert row.messages == len(outbox.sent) + 1
         size = sum(map(len, bodies(outbox))) + len(json.dumps(answer))
         assert row.bytes_sent == size
+
+    def test_what_is_given_back_is_not_counted_again(self, outbox):
+        """A call was published, and the database was away when it was to be recorded."""
+        run = w.calls.trigger({"url": "https://api.example.com/x", "options": {"via": "qstash"}})
+
+        def away(execute, sql, params, many, context):
+            if sql.startswith("INSERT INTO") and "stepexecution" in sql:
+                raise OperationalError("database is locked")
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(away):
+            assert deliver(outbox).status_code == 503
+        assert len(outbox.sent) == 2
+        assert run.run.messages == 1
+        assert run.run.compute_seconds > 0
+        deliver(outbox, 0)
+        call, again = outbox.sent[1:]
+        assert call.options["deduplication_id"] == again.options["deduplication_id"]
+        assert run.run.messages == 2
+
+    def test_a_letter_that_goes_on_through_a_queue_is_one_more(self, outbox, settings):
+        settings.DJANGO_QSTASH_QUEUES = {"slow": {"parallelism": 1}}
+        run = w.sleepy.apply_async((1,), queue="slow")
+        deliver(outbox)
+        WorkflowRun.objects.update(wake_at=timezone.now())
+        StepExecution.objects.update(wake_at=timezone.now())
+        assert deliver(outbox).json()["status"] == "enqueued"
+        deliver(outbox)
+        assert run.status == "completed"
+        assert (run.run.messages, run.run.bytes_sent) == (3, sum(map(len, bodies(outbox))))
 
     def test_a_failure_url_is_one(self, outbox):
         run = w.told.delay()

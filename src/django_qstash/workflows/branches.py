@@ -65,7 +65,7 @@ class Branch(Held[StepExecution]):
 
     def used(self) -> dict[str, float]:
         """The times of its row, with those of this delivery: nobody else writes them meanwhile."""
-        used = self.meter.used()
+        used = self.meter.times()
         return {name: (getattr(self.row, name) or 0) + used.get(name, 0) for name in TIMES}
 
 

@@ -96,8 +96,7 @@ def advance(workflow: Workflow, message: WorkflowMessage) -> Reply:
         return stand(workflow, message)
     if not message.enqueued and is_fifo(queue_of(workflow, hold.run)) and _waited(message):
         envelope = letters.seal(message, hold.run.options, fresh=True)
-        hold.meter.count(envelope)
-        hold.release()
+        hold.release(envelope)
         send.post(envelope)
         return Reply.done("enqueued")
     hold.meter.count_copies(message)

@@ -54,13 +54,16 @@ class Hold(Held[WorkflowRun]):
     def run(self) -> WorkflowRun:
         return self.row
 
-    def release(self) -> None:
-        """Give the run back as it was, so that the next delivery need not wait."""
+    def release(self, *envelopes: Envelope) -> None:
+        """Give the run back as it was, so that the next delivery need not wait.
+
+        ``envelopes`` are sent for it; whatever else it has sent is sent, and counted, again.
+        """
         self.mine().update(
             lease_token=None,
             lease_until=None,
             attempts=F("attempts") - Value(1),
-            **adding(self.meter.used()),
+            **adding(self.meter.times(), sent(*envelopes)),
         )
 
     def reload(self) -> None:

@@ -67,15 +67,18 @@ class Meter:
         finally:
             self.in_database += time.perf_counter() - began
 
+    def times(self) -> dict[str, float]:
+        """What is to be added to the columns of times: of a run, or of a parallel step."""
+        times = {"compute_seconds": time.perf_counter() - self.began}
+        if self.in_database:
+            times["database_seconds"] = self.in_database
+        return times
+
     def used(self) -> dict[str, float]:
-        """What is to be added to the columns of a run, or of a parallel step."""
-        found = {
-            "compute_seconds": time.perf_counter() - self.began,
-            "database_seconds": self.in_database,
-            "messages": self.messages,
-            "bytes_sent": self.bytes_sent,
-        }
-        return {name: value for name, value in found.items() if value}
+        """What is to be added to the columns of a run that has got further."""
+        if not self.messages:
+            return self.times()
+        return {**self.times(), "messages": self.messages, "bytes_sent": self.bytes_sent}
 
 
 def sent(*envelopes: Envelope) -> dict[str, float]:
