@@ -113,9 +113,9 @@ def check_promises(**_: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_schedules(**_: Any) -> list[CheckMessage]:
-    """W015: code says when something runs, and nobody is there to see to it."""
+    """W015, W016, E010: code says when something runs, and it cannot be so."""
     if apps.is_installed(SCHEDULES):
-        return []
+        return list(_declared())
     timed = sorted(name for name, task in tasks.items() if task.cron is not None)
     found = [f"cron= of {', '.join(timed)}"] if timed else []
     # Canvases come with it, which loading the apps does without.
@@ -133,6 +133,25 @@ def check_schedules(**_: Any) -> list[CheckMessage]:
             id="django_qstash.W015",
         )
     ]
+
+
+def _declared() -> Iterator[CheckMessage]:
+    from django_qstash.schedules import code
+
+    with suppress(ImproperlyConfigured):  # E001 says so
+        for each in code.declared():
+            if each.needs_results:
+                yield Error(
+                    f"The schedule {each.name!r} in the code: {each.problem}",
+                    hint="Or leave its overlap out.",
+                    id="django_qstash.E010",
+                )
+            elif problem := each.problem or code.misfit(each):
+                yield Warning(
+                    f"The schedule {each.name!r} in the code: {problem}",
+                    hint="Mend it, and then run task_schedules --sync.",
+                    id="django_qstash.W016",
+                )
 
 
 @register(TAG)

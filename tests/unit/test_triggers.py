@@ -37,7 +37,20 @@ def test_a_mistake_is_found_where_it_is_written(decorator, options, error, words
     assert "report" not in tasks
 
 
+def test_an_id_may_not_be_the_place_of_another_trigger():
+    with pytest.raises(OptionError, match="one id, '1'"):
+        triggers([CronTrigger("0 9 * * *", id="1"), "0 10 * * *"])
+
+
+def test_a_trigger_has_its_own_overlap_or_that_of_all():
+    both = ["@daily", CronTrigger("@hourly", overlap="queue")]
+    assert [each.overlap for each in triggers(both, overlap="skip")] == ["skip", "queue"]
+    assert [each.overlap for each in triggers(both)] == [None, "queue"]
+
+
 def test_a_trigger_checks_itself():
+    with pytest.raises(OptionError, match="overlap='wait': it is one of allow, skip, queue"):
+        CronTrigger("@daily", overlap="wait")
     with pytest.raises(CronError, match="the minute is 0 to 59"):
         CronTrigger("99 * * * *")
 

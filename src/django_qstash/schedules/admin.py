@@ -39,8 +39,6 @@ from django_qstash.schedules.words import in_words
 #: What going wrong says itself, in a sentence for people.
 _SAID = (DjangoQStashError, ImproperlyConfigured, NotRegistered, TypeError, ValueError)
 _SHOWN = 5
-#: What may be changed here of a schedule that code owns: code says nothing of it.
-_NOT_OF_CODE = ("is_active", "overlap")
 
 
 class Schedules(ChangeList):
@@ -139,11 +137,13 @@ class TaskScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_lazy("made in"))
     def owner(self, row: TaskSchedule) -> str:
         key = (row.code_key or "").partition(":")[2]
-        return _(
-            "The code (%(key)s). It is changed there; here it can be paused, resumed and run, and "
-            "told what to do when runs overlap. "
+        said = _(
+            "The code (%(key)s). It is changed there; here it can be paused, resumed and run. "
             "Deleted here, it comes back with the next task_schedules --sync."
         ) % {"key": key}
+        if "overlap" not in _changeable(row):
+            return said
+        return f"{said} {_('What happens when runs overlap is chosen here.')}"
 
     @admin.display(description=_lazy("next runs"))
     def shown_runs(self, row: TaskSchedule) -> str:
@@ -204,7 +204,7 @@ class TaskScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if obj is None or not obj.is_from_code:
             return own
         fields = (name for _title, options in self.fieldsets for name in options["fields"])
-        return tuple(str(name) for name in fields if name not in _NOT_OF_CODE)
+        return tuple(str(name) for name in fields if name not in _changeable(obj))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002
         hidden = set()
@@ -351,6 +351,11 @@ class DeletedScheduleAdmin(ReadOnlyAdmin):
 
     list_display = ("name", "schedule_id", "deleted_at", "done_at", "error")
     search_fields = ("name", "schedule_id")
+
+
+def _changeable(row: TaskSchedule) -> tuple[str, ...]:
+    """What may be changed here of a schedule that code owns: what code says nothing of."""
+    return ("is_active",) if row.overlap_in_code else ("is_active", "overlap")
 
 
 def _moment(moment: float) -> str:

@@ -13,7 +13,7 @@ from django_qstash.conf import settings
 from django_qstash.exceptions import MessageError, OptionError, PublishError
 from django_qstash.schedules import runs
 from django_qstash.schedules.envelope import copy_of
-from django_qstash.schedules.letter import ALLOW, SKIP, ScheduleLetter, task_id_of
+from django_qstash.schedules.letter import ScheduleLetter, task_id_of
 from django_qstash.schedules.models import DeletedSchedule, TaskSchedule
 from django_qstash.schedules.timetable import Timetable
 from django_qstash.tasks import given_up as task_given_up
@@ -21,6 +21,7 @@ from django_qstash.tasks import send
 from django_qstash.tasks.receive import MARGIN, unpublished
 from django_qstash.tasks.receive import receive as receive_task
 from django_qstash.tasks.store import get_store
+from django_qstash.tasks.triggers import ALLOW, SKIP
 from django_qstash.wire.delivery import Delivery, Reply
 
 logger = logging.getLogger("django_qstash.schedules")

@@ -15,9 +15,8 @@ from django_qstash.exceptions import MessageError
 from django_qstash.messages import VERSION, TaskMessage, derived_run
 from django_qstash.tasks import write
 from django_qstash.tasks.registry import tasks
+from django_qstash.tasks.triggers import ALLOW
 
-#: What a run does that is due while the one before it is still at work.
-ALLOW, SKIP, QUEUE = "allow", "skip", "queue"
 _NAMESPACE = uuid.UUID("0f1c2f0a-52c5-5d6e-9e0b-6a8a6f7c1f55")
 
 

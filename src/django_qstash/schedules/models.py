@@ -24,13 +24,13 @@ from django_qstash.exceptions import (
     PayloadTooLarge,
     ResultsNotInstalled,
 )
-from django_qstash.schedules.letter import ALLOW, QUEUE, SKIP
 from django_qstash.schedules.timetable import Timetable
 from django_qstash.schedules.words import in_words
 from django_qstash.sql.fields import IdField, PlainJSONField, json_text
 from django_qstash.tasks import options as call_options
 from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.store import get_store
+from django_qstash.tasks.triggers import ALLOW, QUEUE, SKIP
 from django_qstash.wire import options as wire
 from django_qstash.wire.cron import UTC, check_zone
 
@@ -163,6 +163,13 @@ class TaskSchedule(models.Model):
     def is_from_code(self) -> bool:
         """True if code says what it is; it is then changed there, and only paused here."""
         return self.code_key is not None
+
+    @cached_property
+    def overlap_in_code(self) -> str | None:
+        """What code says of its overlap; ``None``: nothing, so it is chosen in the admin."""
+        from django_qstash.schedules import code
+
+        return code.overlap_of(self)
 
     @cached_property
     def timetable(self) -> Timetable:

@@ -6,13 +6,19 @@ QStash's list has other sites' schedules too. Those are counted, and never touch
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import IntegrityError, router, transaction
+from django.db import DatabaseError, IntegrityError, router, transaction
 
 from django_qstash import clock
-from django_qstash.exceptions import MessageError, NotRegistered, PublishError
+from django_qstash.exceptions import (
+    DjangoQStashError,
+    ImproperlyConfigured,
+    MessageError,
+    NotRegistered,
+)
 from django_qstash.messages import LegacyMessage
 from django_qstash.schedules import code, remote, sync
 from django_qstash.schedules.envelope import envelope_of, fingerprint
@@ -20,6 +26,16 @@ from django_qstash.schedules.models import DELIVERY, DeletedSchedule, TaskSchedu
 from django_qstash.schedules.sync import Pushed
 from django_qstash.tasks.registry import tasks
 from django_qstash.transport.address import webhook_url
+
+#: What one step may come to without keeping the others from being taken.
+_WRONG = (
+    DatabaseError,
+    DjangoQStashError,
+    ImproperlyConfigured,
+    NotRegistered,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +282,12 @@ class _Planner:
         names = TaskSchedule.objects.using(self.using).filter(name=row.name)
         if names.exists():
             row.name = f"{row.name[:200]} ({found.id})"
-        row.created_at = row.updated_at = clock.now()
+        row.created_at = row.updated_at = row.synced_at = clock.now()
+        # What it differs in from a schedule of ours is for the next sync to mend.
+        with suppress(*_WRONG):
+            wanted = envelope_of(row)
+            if not found.differences(wanted):
+                row.synced_as = fingerprint(wanted)
         # Its task may be gone from this code: the row then says so. Another deployment may have
         # taken it over since we looked.
         TaskSchedule.objects.using(self.using).bulk_create([row], ignore_conflicts=True)
@@ -319,7 +340,7 @@ def apply(steps: Iterable[Step]) -> tuple[int, list[str]]:
     for step in steps:
         try:
             became = step.run()
-        except (PublishError, NotRegistered, TypeError, ValueError) as error:
+        except _WRONG as error:
             wrong.append(f"{step.name!r}: {error}")
             continue
         if became.error:

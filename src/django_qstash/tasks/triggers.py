@@ -83,9 +83,10 @@ def triggers(
                 f"cron={each!r}: write an expression such as '0 9 * * mon-fri', a CronTrigger, or "
                 "a list of these. A crontab belongs into beat_schedule."
             )
-    ids = [each.id for each in found if each.id is not None]
-    if len(ids) != len(set(ids)):
-        raise OptionError("Two CronTriggers have one id; give each another.")
+    # One that has no id goes by its place in the list.
+    ids = [each.id or str(index) for index, each in enumerate(found)]
+    if twice := sorted({each for each in ids if ids.count(each) > 1}):
+        raise OptionError(f"Two CronTriggers have one id, {twice[0]!r}; give each another.")
     return found
 
 

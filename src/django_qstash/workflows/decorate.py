@@ -33,6 +33,7 @@ _OWN = frozenset(
         "base_url",
         "cron",
         "timezone",
+        "overlap",
         "failure_url",
         "flow_control",
         "initial_payload_parser",
@@ -59,7 +60,7 @@ def workflow(name: Any = None, /, **options: Any) -> Any:
     ``max_attempts`` or ``retry=RetryPolicy(…)``: how its body, and steps that say nothing else, are
     tried · ``timeout``: how long a run may take · ``time_budget``: seconds for which one delivery
     goes on · ``max_concurrency``: deliveries at work at once · ``queue``, ``label``,
-    ``flow_control``, ``cron``, ``timezone``: as for tasks · ``on_failure(ctx)`` or
+    ``flow_control``, ``cron``, ``timezone``, ``overlap``: as for tasks · ``on_failure(ctx)`` or
     ``failure_url``: what hears of a failed run · ``input``: a callable or pydantic model that
     checks the input · ``version``: a mark kept with each run · ``strict``: other arguments of a
     finished step are an error.
@@ -144,7 +145,7 @@ def _attributes(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         _RENAMED.get(option, option): value for option, value in options.items()
     }
-    triggers.check(name, attributes.get("cron"), attributes.get("timezone"))
+    triggers.check(name, attributes)
     for hook in ("on_failure_hook", "initial_payload_parser"):
         given = attributes.get(hook)
         if given is not None:
