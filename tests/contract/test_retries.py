@@ -308,6 +308,49 @@ def test_options_survive_it(same, option):
     same(body)
 
 
+@pytest.mark.parametrize("option", ["link", "link_error"])
+def test_it_may_name_other_links(same, option):
+    def body(kit):
+        @kit.task
+        def after():
+            kit.note("after")
+
+        @kit.task(bind=True)
+        def again(self, fails):
+            if self.request.retries == 0:
+                raise self.retry(countdown=0, **{option: after.si()})
+            if fails:
+                raise ValueError("in the end")
+
+        return again.delay(option == "link_error")
+
+    assert len(same(body).of("after")) == 1
+
+
+def test_it_may_change_options(same, eager):
+    def body(kit):
+        @kit.task(bind=True)
+        def again(self):
+            request = self.request
+            kit.note(dict(request.headers), request.delivery_info["priority"])
+            if not eager:
+                # Of an eager task Celery knows those of the task alone.
+                kit.note(list(request.timelimit or (None, None)), request.shadow)
+            if request.retries == 0:
+                raise self.retry(
+                    countdown=0,
+                    headers={"a": "2"},
+                    priority=3,
+                    time_limit=50,
+                    soft_time_limit=40,
+                    shadow="another",
+                )
+
+        return again.apply_async(headers={"a": "1", "b": "1"}, priority=7)
+
+    same(body)
+
+
 def test_links_survive_it_and_run_once(same):
     def body(kit):
         @kit.task

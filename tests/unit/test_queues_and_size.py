@@ -79,6 +79,22 @@ class TestFifoQueues:
         assert knock(waiting.body).json()["status"] == "queued"
         assert outbox.sent[1].queue == "mail"
 
+    def test_a_call_cannot_take_a_task_with_a_rate_there(self, outbox):
+        rated = shared_task(name="rated", rate_limit="10/m")(lambda: None)
+        with pytest.raises(OptionError, match="FIFO"):
+            rated.apply_async(queue="mail")
+        with pytest.raises(OptionError, match="FIFO"):
+            rated.s().set(queue="mail").apply_async()
+        assert outbox.sent == []
+
+    def test_nor_can_a_retry(self, outbox):
+        shared_task(name="rated", bind=True, rate_limit="10/m")(
+            lambda self: self.retry(queue="mail")
+        )
+        message = letter("rated")
+        knock(message)
+        assert isinstance(AsyncResult(message.id).result, OptionError)
+
     def test_and_a_copy_for_later(self, outbox, virtual):
         message = letter("tests.shop.tasks.note", "x", queue="mail", p=1)
         assert knock(message).json()["status"] == "queued"

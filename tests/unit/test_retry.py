@@ -122,8 +122,10 @@ class TestOneRetry:
                 self.retry(countdown=0, time_limit=50, soft_time_limit=40)
             return self.request.timelimit
 
-        message = letter("limited")
-        assert run_out(outbox, message, virtual) == ["retry", "success"]
+        message = letter("limited", timelimit=[20, None])
+        assert knock(message).json()["status"] == "retry"
+        assert outbox.sent[0].options["timeout"] == "60s"
+        assert knock(outbox.sent[0].body).json()["status"] == "success"
         assert AsyncResult(message.id).result == [50, 40]
 
     def test_a_half_that_is_not_given_is_kept_unless_it_says_the_same(self, outbox, virtual):
@@ -179,11 +181,27 @@ class TestOneRetry:
         with pytest.raises(Retry):
             direct()
 
-    def test_an_option_that_is_none_is_refused(self, outbox):
-        shared_task(name="odd", bind=True)(lambda self: self.retry(nonsense=1))
+    @pytest.mark.parametrize("name", ["nonsense", "task_id", "using"])
+    def test_an_option_that_is_none_is_refused(self, outbox, name):
+        odd = shared_task(name="odd", bind=True)(lambda self: self.retry(**{name: "x"}))
         message = letter("odd")
         knock(message)
         assert isinstance(AsyncResult(message.id).result, TypeError)
+        assert isinstance(odd.apply().result, TypeError)
+
+    def test_raised_by_hand_is_one_as_well_and_ends_as_one(self, outbox, virtual):
+        seen = []
+
+        @shared_task(name="byhand", bind=True, max_retries=2)
+        def by_hand(self):
+            seen.append(self.request.retries)
+            raise Retry("later", exc=ValueError("never"))
+
+        message = letter("byhand")
+        assert run_out(outbox, message, virtual) == ["retry", "retry", "failure"]
+        assert isinstance(AsyncResult(message.id).result, ValueError)
+        assert isinstance(by_hand.apply().result, ValueError)
+        assert seen == [0, 1, 2, 0, 1, 2]
 
 
 class TestTheLimit:

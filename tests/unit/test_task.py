@@ -399,6 +399,18 @@ class TestSending:
         assert options["deduplication_id"] == "once"
         assert options["flow_control"] == {"key": "k", "rate": 2}
 
+    def test_qstash_waits_for_a_call_s_own_time_limit(self, outbox):
+        slow = shared_task(name="slow", time_limit=10)(lambda: None)
+        patient = shared_task(name="patient", time_limit=10, timeout=500)(lambda: None)
+        slow.delay()
+        slow.apply_async(time_limit=100)
+        slow.apply_async(time_limit=100, timeout=300)
+        slow.apply_async(soft_time_limit=5)
+        patient.apply_async(time_limit=100)
+
+        waits = [envelope.options["timeout"] for envelope in outbox.sent]
+        assert waits == ["20s", "110s", "300s", "20s", "500s"]
+
     def test_a_decorator_s_options_do_not_travel_in_the_body(self, outbox):
         secret = shared_task(name="secret", callback_headers={"Forward-Token": "s3cret"})(
             lambda: None

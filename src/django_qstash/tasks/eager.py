@@ -51,7 +51,7 @@ def apply_task(
     """See :meth:`Task.apply`."""
     throw = settings.DJANGO_QSTASH_EAGER_PROPAGATES if throw is None else throw
     context = _context(task, args, kwargs, task_id or new_id(), retries, headers, options)
-    context.callbacks, context.errbacks = as_list(link), as_list(link_error)
+    context.callbacks, context.errbacks = as_list(link) or None, as_list(link_error) or None
     outcome = execute.run(task, context)
     error = outcome.exception
     if throw and error is not None and not isinstance(error, (Ignore, Reject)):
@@ -61,6 +61,7 @@ def apply_task(
     execute.conclude(task, context, outcome)
     if isinstance(error, Retry):
         again = error.sig
+        given = {name: value for name, value in again.options.items() if value is not None}
         return apply_task(
             task,
             again.args,
@@ -68,10 +69,10 @@ def apply_task(
             task_id=context.id,
             retries=again.retries,
             throw=throw,
-            link=link,
-            link_error=link_error,
-            headers=headers,
-            options=options,
+            link=given.pop("link", link),
+            link_error=given.pop("link_error", link_error),
+            headers=given.pop("headers", headers),
+            options={**options, **given},
         )
     if _is_stored(task, context):
         _store(context, outcome)

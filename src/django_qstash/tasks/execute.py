@@ -248,24 +248,15 @@ def _call_body(task: Task[..., Any], context: Context, on_hard: Callable[[], Non
 
 
 def _retry(task: Task[..., Any], context: Context, error: Retry) -> Outcome:
-    follow: tuple[TaskMessage, ...] = ()
-    if not context.is_eager:
-        call = error.sig
-        if not isinstance(call, retries.NextCall) or call.letter is None:
-            # Raised by hand rather than by self.retry(): run again, or nothing ever would be.
-            when = {} if error.when is None else _moment(error.when)
-            args = () if context.args is None else context.args
-            kwargs = {} if context.kwargs is None else context.kwargs
-            letter = retries.next_letter(task, context, args, kwargs, when)
-        else:
-            letter = call.letter
-        follow = (letter,)
+    if not isinstance(error.sig, retries.NextCall):
+        try:
+            retries.by_hand(task, context, error)
+        except Exception as over:  # noqa: BLE001 - it may be any that the task gave
+            return failure(over)
+    letter = error.sig.letter
+    follow = () if letter is None else (letter,)
     einfo = ExceptionInfo(error, format_traceback(error))
     return Outcome(states.RETRY, error, einfo, follow=follow)
-
-
-def _moment(when: Any) -> dict[str, Any]:
-    return {"countdown" if isinstance(when, (int, float)) else "eta": when}
 
 
 def _as_another_run(letter: TaskMessage) -> TaskMessage:

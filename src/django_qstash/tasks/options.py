@@ -5,9 +5,10 @@ An option is honoured, carried, or refused with a sentence; none is taken and th
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -251,8 +252,32 @@ def limits(
     return (hard, soft) if hard or soft else None
 
 
+def patience(timelimit: Sequence[float | None] | None, task: Any) -> dict[str, Any]:
+    """How long QStash waits for an answer where there is a hard limit, as the option ``timeout``.
+
+    Longer than the body may take, so that it does not deliver again meanwhile. Nothing where the
+    task says how long.
+    """
+    hard = timelimit[0] if timelimit else None
+    if not hard or getattr(task, "timeout", None) is not None:
+        return {}
+    return {"timeout": wire.clean_one("timeout", hard + TIMEOUT_MARGIN)}
+
+
+def refuse_flow(name: str, queue: str | None, delivery: Mapping[str, Any], task: Any) -> None:
+    """Raises :class:`OptionError` for flow control, or a rate limit, on a FIFO queue."""
+    if not is_fifo(queue):
+        return
+    kept = {} if task is None else task.delivery_options()
+    if "flow_control" in delivery or "flow_control" in kept:
+        raise OptionError(
+            f"{name} has a flow_control or rate_limit, and the FIFO queue {queue!r} of QStash "
+            "knows none; bound it by the queue's parallelism, or give another queue."
+        )
+
+
 def _positive(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise OptionError(f"{name}={value!r} must be a number of seconds above zero.")
     return value
 
@@ -272,11 +297,7 @@ def of_task(task: Any) -> dict[str, Any]:
             f"{task.name}: the queue {task.queue!r} is a FIFO queue of QStash, which knows no flow "
             "control; bound it by the queue's parallelism, or leave the queue out."
         )
-    hard, _soft = limits({}, task) or (None, None)
-    if hard and "timeout" not in options:
-        # Longer than the body may take, so that QStash does not deliver again meanwhile.
-        options["timeout"] = wire.clean_one("timeout", hard + TIMEOUT_MARGIN)
-    return options
+    return {**patience(limits({}, task), task), **options}
 
 
 def flow_control(name: str, rate_limit: Any) -> dict[str, Any]:

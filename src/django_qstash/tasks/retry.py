@@ -10,8 +10,8 @@ from inspect import Parameter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django_qstash.exceptions import Ignore, MaxRetriesExceededError, Retry
+from django_qstash.tasks import correlation, write
 from django_qstash.tasks import options as call_options
-from django_qstash.tasks import write
 
 if TYPE_CHECKING:
     from django_qstash.messages import TaskMessage
@@ -28,6 +28,8 @@ class NextCall:
     retries: int
     #: The letter to publish; ``None`` for an eager task, which is run again in place.
     letter: TaskMessage | None
+    #: What ``self.retry`` was given besides; the letter has it already.
+    options: Mapping[str, Any]
 
 
 def retry(
@@ -53,6 +55,7 @@ def retry(
     if not eta and countdown is None:
         countdown = task.default_retry_delay
     args, kwargs = _arguments(task, context, args, kwargs)
+    _refuse(options)
     if limit is not None and retries > limit:
         if exc is not None:
             _raise_from_current(exc)
@@ -69,7 +72,7 @@ def retry(
         exc=exc,
         when=eta or countdown,
         is_eager=context.is_eager,
-        sig=NextCall(args, kwargs, retries, letter),
+        sig=NextCall(args, kwargs, retries, letter, options),
     )
     if throw:
         raise wanted
@@ -86,9 +89,7 @@ def next_letter(
     options: Mapping[str, Any],
 ) -> TaskMessage:
     """The letter of the next try: the same task id, run, links, chain, chord and options."""
-    celery, delivery, own = call_options.split(options)
-    if own:
-        raise TypeError(f"retry() got unexpected keyword arguments: {', '.join(sorted(own))}")
+    celery, delivery, _ = call_options.split(options)
     message = context.message
     assert message is not None  # noqa: S101 - every call that was sent has one
     changes: dict[str, Any] = {
@@ -102,21 +103,68 @@ def next_letter(
         # All that is wanted is given here; what a chord or an errback adds is among it already.
         given = {"args": list(args), "kwargs": dict(kwargs)}
         changes |= {**given, "stored": None, "header": None, "errback": None}
+    changes |= _changes(task, context, message, celery, delivery)
+    # Arguments that JSON cannot carry fail here, inside the body.
+    return write.fit(message.but(**changes), task)
+
+
+def _changes(
+    task: Task[..., Any],
+    context: Context,
+    message: TaskMessage,
+    celery: Mapping[str, Any],
+    delivery: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What the options of ``self.retry`` change in the letter."""
+    changes: dict[str, Any] = {
+        name: celery[name]
+        for name in ("priority", "ignore_result", "shadow", "argsrepr", "kwargsrepr")
+        if celery.get(name) is not None
+    }
     if celery.get("expires") is not None:
         changes["expires"] = call_options.expiry(celery["expires"])
     if queue := celery.get("queue") or celery.get("routing_key"):
         changes["queue"] = call_options.check_queue(queue)
-    for name in ("priority", "ignore_result", "shadow"):
+    call_options.refuse_flow(task.name, changes.get("queue", message.queue), delivery, task)
+    for name, those in (("link", "callbacks"), ("link_error", "errbacks")):
         if celery.get(name) is not None:
-            changes[name] = celery[name]
+            changes[those] = write.signature_dicts(celery[name])
     if celery.get("headers"):
-        changes["headers"] = {**message.headers, **celery["headers"]}
+        # In place of those that it has, as in Celery.
+        changes["headers"] = correlation.carried(celery["headers"], context)
     if celery.keys() & {"time_limit", "soft_time_limit"}:
         changes["timelimit"] = call_options.limits(celery, task, context.timelimit)
     if delivery:
         changes["options"] = {**message.options, **delivery}
-    # Arguments that JSON cannot carry fail here, inside the body.
-    return write.fit(message.but(**changes), task)
+    return changes
+
+
+def _refuse(options: Mapping[str, Any]) -> None:
+    """Raises ``TypeError`` for what is no option, or one that a retry cannot have."""
+    _, _, own = call_options.split(options)
+    odd = sorted({*own, *(options.keys() & _FIXED)})
+    if odd:
+        raise TypeError(
+            f"retry() got unexpected keyword arguments: {', '.join(odd)}; a retry has the task's "
+            "id, and its arguments in args and kwargs"
+        )
+
+
+#: Options of calls that a retry cannot have: it is the same task, sent by its own delivery.
+_FIXED = frozenset({"task_id", "using", "add_to_parent"})
+
+
+def by_hand(task: Task[..., Any], context: Context, error: Retry) -> Retry:
+    """What ``raise Retry(…)`` without ``self.retry`` comes to: the same, by the same limit.
+
+    Under Celery nothing sends it again. Raises what :func:`retry` does.
+    """
+    when: Any = error.when
+    moment: dict[str, Any] = {"countdown" if isinstance(when, (int, float)) else "eta": when}
+    made = retry(task, exc=error.exc, throw=False, options={}, **moment)
+    context.unthrown_retry = None
+    error.sig, error.when = made.sig, made.when
+    return error
 
 
 def automatic(task: Task[..., Any], context: Context, error: Exception) -> NoReturn:

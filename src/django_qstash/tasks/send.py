@@ -175,6 +175,7 @@ def seal(
     options: dict[str, Any] = {"retries": settings.DJANGO_QSTASH_DELIVERY_RETRIES}
     if task is not None:
         options.update(task.delivery_options())
+    options.update(call_options.patience(message.timelimit, task))
     options.update(message.options)
     options["deduplication_id"] = message.deduplication_id
     if once:

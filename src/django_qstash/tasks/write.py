@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_qstash import conf, serialization
 from django_qstash.conf import settings
-from django_qstash.exceptions import EncodeError, OptionError, PayloadTooLarge
+from django_qstash.exceptions import EncodeError, PayloadTooLarge
 from django_qstash.messages import TaskMessage, new_id, new_run
 from django_qstash.tasks import correlation
 from django_qstash.tasks import options as call_options
@@ -63,11 +63,7 @@ def write(
     timelimit = None
     if celery.keys() & {"time_limit", "soft_time_limit"}:
         timelimit = call_options.limits(celery, task)
-    if "flow_control" in delivery and call_options.is_fifo(queue):
-        raise OptionError(
-            f"flow_control in a call of {name} on the FIFO queue {queue!r}: QStash's queues know "
-            "none; bound it by the queue's parallelism, or give another queue."
-        )
+    call_options.refuse_flow(name, queue, delivery, task)
     once: dict[str, Any] = {
         name: delivery.pop(name)
         for name in ("deduplication_id", "content_based_deduplication")
