@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -49,6 +50,40 @@ class TestSave:
     def test_the_built_in_task_by_either_name(self, outbox, name):
         row = make(task_name=name, args=[], kwargs={"since": 60})
         assert row.task_name == "django_qstash.results.tasks.clear_stale_results_task"
+
+    @pytest.mark.parametrize(
+        ("column", "value", "kept"),
+        [
+            ("timeout", timedelta(seconds=90), "90s"),
+            ("timeout", 90, "90s"),
+            ("delay", timedelta(minutes=2), "120s"),
+            ("label", ["a", "b"], "a,b"),
+            ("retry_delay", 500, "500"),
+        ],
+    )
+    def test_options_that_are_no_text_are_kept_as_one(self, outbox, column, value, kept):
+        row = make(**{column: value})
+        row.refresh_from_db()
+        assert getattr(row, column) == kept
+        assert row.problems() == {}
+
+    @pytest.mark.parametrize(
+        ("column", "value", "words"),
+        [
+            ("name", "x" * 256, "name has 256 characters, and 255 are the most"),
+            ("cron", "0 9 * * *" + " " * 300, "cron has 309 characters"),
+            ("label", "x" * 300, "label has 300 characters"),
+            ("name", "a\0", "name holds a NUL character"),
+            ("timezone", None, "timezone must be a text, not None"),
+            ("redact", {"body": True}, "redact must be a text"),
+            ("is_active", None, "is_active must be True or False"),
+            ("retries", 40000, "32767 are the most"),
+        ],
+    )
+    def test_what_a_database_would_refuse_is_refused_by_each(self, outbox, column, value, words):
+        with pytest.raises(ValueError, match=words):
+            make(**{column: value})
+        assert not TaskSchedule.objects.exists()
 
     def test_a_task_may_be_given_for_its_name(self, outbox):
         row = TaskSchedule.objects.create(name="n", cron="@daily", task=tasks.note, args=["x"])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from datetime import timezone as zones
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.core.exceptions import ValidationError
 from django.db import models, router
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
@@ -17,43 +16,22 @@ from django.utils.translation import gettext_lazy as _
 from django_qstash import clock
 from django_qstash.exceptions import (
     CronError,
-    EncodeError,
-    ImproperlyConfigured,
-    NotRegistered,
-    OptionError,
-    PayloadTooLarge,
-    ResultsNotInstalled,
 )
+from django_qstash.schedules import check
 from django_qstash.schedules.timetable import Timetable
 from django_qstash.schedules.words import in_words
-from django_qstash.sql.fields import IdField, PlainJSONField, json_text
-from django_qstash.tasks import options as call_options
-from django_qstash.tasks.registry import tasks
-from django_qstash.tasks.store import get_store
+from django_qstash.sql.fields import IdField, PlainJSONField
 from django_qstash.tasks.triggers import ALLOW, QUEUE, SKIP
 from django_qstash.wire import options as wire
-from django_qstash.wire.cron import UTC, check_zone
+from django_qstash.wire.cron import UTC
 
 if TYPE_CHECKING:
     from django_qstash.tasks.task import Task
 
-#: Columns that hold QStash's delivery options under their own names.
-DELIVERY = (
-    "retries",
-    "timeout",
-    "retry_delay",
-    "label",
-    "callback",
-    "callback_headers",
-    "failure_callback",
-    "failure_callback_headers",
-    "flow_control",
-    "redact",
-)
 #: What :meth:`TaskSchedule.save` looks at; a save of other columns is nobody's business.
 _CHECKED = frozenset(
     {
-        *DELIVERY,
+        *check.DELIVERY,
         *("name", "task_name", "args", "kwargs", "cron", "timezone", "only_on", "overlap"),
         *("is_active", "queue", "headers", "delay", "options"),
     }
@@ -223,7 +201,7 @@ class TaskSchedule(models.Model):
         """
         given: dict[str, Any] = {
             name: value
-            for name in DELIVERY
+            for name in check.DELIVERY
             if (value := getattr(self, name)) not in ("", None, {}, [])
         }
         found = wire.clean(given)
@@ -237,19 +215,7 @@ class TaskSchedule(models.Model):
 
     def problems(self, names: Iterable[str] | None = None) -> Mapping[str, Exception]:
         """What is wrong with which column, as the errors that :meth:`save` raises."""
-        wanted = _CHECKED if names is None else _CHECKED.intersection(names)
-        found: dict[str, Exception] = {}
-        for name in filter(wanted.__contains__, _CHECKS):
-            try:
-                _CHECKS[name](self)
-            except _WRONG as error:
-                found[name] = error
-        if wanted and not found:
-            try:
-                _check_call(self)
-            except _WRONG as error:
-                found[NON_FIELD_ERRORS] = error
-        return found
+        return check.problems(self, _CHECKED if names is None else _CHECKED.intersection(names))
 
     def clean(self) -> None:
         """Raises ``ValidationError``, each problem with its field."""
@@ -316,117 +282,3 @@ class DeletedSchedule(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-
-# --- one check for each column -----------------------------------------------------------------
-
-
-def _check_name(row: TaskSchedule) -> None:
-    if not row.name or not row.name.strip():
-        raise ValueError("A schedule needs a name.")
-
-
-def _check_task(row: TaskSchedule) -> None:
-    if not row.task_name:
-        raise ValueError("A schedule needs the name of a task.")
-    try:
-        row.task_name = tasks.find(row.task_name).name
-    except NotRegistered:
-        # A task may go from the code, and its row must still be paused, and renamed.
-        kept = TaskSchedule.objects.filter(pk=row.pk, task_name=row.task_name)
-        if not kept.exists():
-            raise
-
-
-def _check_timezone(row: TaskSchedule) -> None:
-    if row.timezone:
-        check_zone(row.timezone)
-
-
-def _check_cron(row: TaskSchedule) -> None:
-    row.__dict__.pop("timetable", None)
-    if row.timezone:
-        try:
-            check_zone(row.timezone)
-        except CronError:
-            return  # said beside the time zone
-    if row.timetable.next(clock.time()) is None:
-        raise CronError("it never runs", row.cron, 0)
-
-
-def _check_args(row: TaskSchedule) -> None:
-    if isinstance(row.args, tuple):
-        row.args = list(row.args)
-    if not isinstance(row.args, list):
-        raise ValueError(f"args must be a list such as [1, 2], not {row.args!r}.")
-    _check_json(row.args, "args", row)
-
-
-def _check_kwargs(row: TaskSchedule) -> None:
-    if not isinstance(row.kwargs, Mapping):
-        raise ValueError(f'kwargs must be an object such as {{"x": 1}}, not {row.kwargs!r}.')
-    _check_json(row.kwargs, "kwargs", row)
-
-
-def _check_json(value: Any, name: str, row: TaskSchedule) -> None:
-    json_text(value, what=f"{name} of the schedule {row.name!r}")
-
-
-def _check_overlap(row: TaskSchedule) -> None:
-    if row.overlap not in dict(OVERLAPS):
-        known = ", ".join(dict(OVERLAPS))
-        raise ValueError(f"overlap must be one of {known}, not {row.overlap!r}.")
-    if row.overlap != ALLOW and not get_store().durable:
-        raise ResultsNotInstalled(f"Schedules with overlap={row.overlap!r}")
-
-
-def _check_option(name: str) -> Any:
-    def check(row: TaskSchedule) -> None:
-        value = getattr(row, name)
-        if value not in ("", None, {}, []):
-            wire.clean_one(name, value)
-
-    return check
-
-
-def _check_headers(row: TaskSchedule) -> None:
-    if not isinstance(row.headers, Mapping):
-        raise ValueError(f"headers must be an object of names and texts, not {row.headers!r}.")
-
-
-def _check_queue(row: TaskSchedule) -> None:
-    call_options.check_queue(row.queue or None)
-
-
-def _check_call(row: TaskSchedule) -> None:
-    """What holds for the call as a whole: options that exclude each other, and its size."""
-    from django_qstash.schedules.envelope import envelope_of
-
-    # A site without an address can have schedules, and be told of that when they are sent.
-    with suppress(ImproperlyConfigured):
-        envelope_of(row)
-
-
-#: What a check may raise.
-_WRONG = (
-    CronError,
-    OptionError,
-    NotRegistered,
-    EncodeError,
-    PayloadTooLarge,
-    ResultsNotInstalled,
-    TypeError,
-    ValueError,
-)
-_CHECKS = {
-    "name": _check_name,
-    "task_name": _check_task,
-    "timezone": _check_timezone,
-    "cron": _check_cron,
-    "args": _check_args,
-    "kwargs": _check_kwargs,
-    "overlap": _check_overlap,
-    "headers": _check_headers,
-    "queue": _check_queue,
-    **{name: _check_option(name) for name in (*DELIVERY, "delay")},
-}

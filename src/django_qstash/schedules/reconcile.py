@@ -21,8 +21,9 @@ from django_qstash.exceptions import (
 )
 from django_qstash.messages import LegacyMessage
 from django_qstash.schedules import code, remote, sync
+from django_qstash.schedules.check import DELIVERY
 from django_qstash.schedules.envelope import envelope_of, fingerprint
-from django_qstash.schedules.models import DELIVERY, DeletedSchedule, TaskSchedule, new_schedule_id
+from django_qstash.schedules.models import DeletedSchedule, TaskSchedule, new_schedule_id
 from django_qstash.schedules.sync import Pushed
 from django_qstash.tasks.registry import tasks
 from django_qstash.transport.address import webhook_url
