@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import random
 import statistics
 import time
+from collections.abc import Callable
 
 from benchmarks import site
 
 SIZES = (1, 10, 100, 1000)
-ROUNDS = 15
+ROUNDS = 25
 
 
 def main() -> None:
@@ -58,7 +60,8 @@ def main() -> None:
         deliver(envelope)
         return time.process_time() - began
 
-    def task() -> float:
+    def task(_: int) -> float:
+        """The same for a task that does nothing."""
         noop.delay()
         (envelope,) = outbox.sent
         outbox.sent.clear()
@@ -67,31 +70,40 @@ def main() -> None:
         return time.process_time() - began
 
     inserts = Inserts()
-
+    # There is one for the INSERTs to belong to.
+    run(1)
     print(f"database: {connection.vendor}; CPU, medians of {ROUNDS} rounds, one delivery per run")
     print(
         f"{'steps':>6} {'run':>10} {'INSERTs':>10} {'creates':>10} {'delivery':>10} {'ratio':>7}"
         "  statements"
     )
     for size in SIZES:
-        taken: dict[str, list[float]] = {"run": [], "inserts": [], "creates": [], "task": []}
-        run(size), inserts.run(size), inserts.create(size), task()
-        for _ in range(ROUNDS):
-            taken["run"].append(run(size))
-            taken["inserts"].append(inserts.run(size))
-            taken["creates"].append(inserts.create(size))
-            taken["task"].append(task())
-        whole, bare, creates, one = map(statistics.median, taken.values())
+        what = {"run": run, "inserts": inserts.run, "creates": inserts.create, "task": task}
+        whole, bare, creates, one = medians(what, size)
         with CaptureQueriesContext(connection) as queries:
             run(size)
-        # Of the budget: one and a half times the INSERTs, and one delivery. Round by round, since
-        # the machine is another one from second to second.
-        rounds = zip(taken["run"], taken["inserts"], taken["task"], strict=True)
-        ratio = statistics.median((run - task) / inserts for run, inserts, task in rounds)
+        # Of the budget: one and a half times the INSERTs, and one delivery.
+        ratio = (whole - one) / bare
         print(
             f"{size:>6} {whole * 1000:>8.2f}ms {bare * 1000:>8.2f}ms {creates * 1000:>8.2f}ms "
             f"{one * 1000:>8.2f}ms {ratio:>6.2f}x  {len(queries)}"
         )
+
+
+def medians(what: dict[str, Callable[[int], float]], size: int) -> list[float]:
+    """What each of them takes."""
+    chance = random.Random(size)
+    taken: dict[str, list[float]] = {name: [] for name in what}
+    order = list(what)
+    for round_ in range(ROUNDS + 1):
+        # In another order each time: SQLite writes its journal back every thousand pages, which
+        # would else fall to the same one in every round.
+        chance.shuffle(order)
+        for name in order:
+            seconds = what[name](size)
+            if round_:
+                taken[name].append(seconds)
+    return [statistics.median(seconds) for seconds in taken.values()]
 
 
 class Inserts:
