@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from django.apps import apps
 from django.core.checks import CheckMessage, Tags, Warning, register  # noqa: A004
 from django.db import Error, transaction
 
 from django_qstash.tasks.registry import tasks
+from django_qstash.workflows.persistence import is_installed
 
 TAG = "django_qstash"
 #: Runs that ``check --deploy`` looks at, the newest.
@@ -50,7 +50,7 @@ def _impurities(workflow: Any) -> Iterator[CheckMessage]:
 @register(TAG, Tags.database, deploy=True)
 def check_runs(databases: Any = None, **_: Any) -> list[CheckMessage]:
     """W051 runs that would break with this code. Silent where the rows cannot be read."""
-    if not apps.is_installed("django_qstash.workflows"):
+    if not is_installed():
         return []
     from django_qstash.workflows import rows
     from django_qstash.workflows.forecast import forecast_all
