@@ -456,11 +456,10 @@ def _connectivity() -> Iterator[CheckMessage]:
 
 def _accounts() -> list[accounts.Account]:
     """Those that can be used; of the others E001 and E009 say what is wrong."""
-    found = []
-    for name in ("", *(_value("DJANGO_QSTASH_ACCOUNTS") or {})):
-        with suppress(ImproperlyConfigured):
-            found.append(accounts.find(name))
-    return found
+    try:
+        return [accounts.find(""), *accounts.usable()]
+    except ImproperlyConfigured:
+        return []
 
 
 def _connection_to(account: accounts.Account) -> Iterator[CheckMessage]:

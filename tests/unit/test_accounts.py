@@ -194,6 +194,14 @@ class TestTheDoor:
             EU["next_signing_key"],
         ]
 
+    def test_an_account_that_is_misspelt_does_not_close_it_for_the_others(self, settings):
+        settings.DJANGO_QSTASH_ACCOUNTS = {"us": {"token": "t"}, "eu": EU}
+
+        keys = fence.keys_for("10.0.0.1", {})
+
+        assert keys[0] == settings.QSTASH_CURRENT_SIGNING_KEY
+        assert EU["current_signing_key"] in keys
+
     def test_keys_that_everybody_knows_close_it_for_themselves_alone(self, eu, settings):
         settings.QSTASH_CURRENT_SIGNING_KEY = conf.DEVELOPMENT_CURRENT_KEY
         settings.QSTASH_NEXT_SIGNING_KEY = conf.DEVELOPMENT_NEXT_KEY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import subprocess
@@ -911,6 +912,16 @@ class TestWhatIsRefused:
         with pytest.raises(PersistenceOff, match="set DJANGO_QSTASH_WORKFLOW_PERSISTENCE to True"):
             ask(run)
 
+    def test_the_command_starts_one_and_knows_no_more(self, outbox):
+        from django.core.management import CommandError, call_command
+
+        printed = io.StringIO()
+        call_command("workflows", "start", "carried.three", "--input", '{"a": 1}', stdout=printed)
+
+        assert letter_of(outbox.sent[0])["id"] == printed.getvalue().strip()
+        with pytest.raises(CommandError, match="list_runs needs runs that are kept"):
+            call_command("workflows", "list")
+
     def test_what_needs_no_database_is_not(self):
         assert "carried.three" in {each["name"] for each in list_workflows()}
 
@@ -967,6 +978,14 @@ class TestBesideTheDatabase:
     @pytest.fixture
     def results(self, settings):
         settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django_qstash.results"]
+
+    def test_the_admin_starts_none_since_it_could_not_show_it(self, results, outbox, admin_client):
+        address = "/admin/django_qstash_workflows/workflowrun/add/?workflow=carried.sleepy"
+
+        page = admin_client.post(address, {"input-seconds": "60"})
+
+        assert "Starting a run in the admin needs runs" in page.content.decode()
+        assert outbox.sent == []
 
     def test_with_results_the_end_is_known(self, results, qstash):
         from django_qstash import AsyncResult

@@ -65,6 +65,12 @@ def named() -> list[Account]:
     return [find(name) for name in settings.DJANGO_QSTASH_ACCOUNTS]
 
 
+def usable() -> list[Account]:
+    """Those of the named ones whose settings have the right shape; a check tells of the others."""
+    configured = settings.DJANGO_QSTASH_ACCOUNTS
+    return [find(name) for name, given in configured.items() if problem(name, given) is None]
+
+
 def checked(name: Any) -> str | None:
     """The option ``account`` of a task or a call. Raises :class:`OptionError`."""
     if name is None or name == DEFAULT:

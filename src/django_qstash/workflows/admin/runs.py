@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy
 from django_qstash import clock
 from django_qstash.exceptions import PublishError, UnknownWorkflowError, WorkflowError
 from django_qstash.tasks.registry import tasks
-from django_qstash.workflows import price, rows
+from django_qstash.workflows import persistence, price, rows
 from django_qstash.workflows.admin import shown, timeline
 from django_qstash.workflows.admin.deeds import DEEDS, Deed, act
 from django_qstash.workflows.admin.forms import StartForm
@@ -375,6 +375,8 @@ class WorkflowRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, workflow: Workflow, form: StartForm
     ) -> WorkflowRun | None:
         try:
+            # Before it is sent: without a row there is nothing to show here.
+            persistence.require("Starting a run in the admin")
             data, options = form.input(), form.options()
             # The run and who started it, together; its letter goes out when that commits.
             with transaction.atomic(using=rows.alias()):
