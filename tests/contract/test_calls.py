@@ -182,6 +182,50 @@ def test_children_are_the_results_of_what_was_sent(both):
     assert ours.asides == theirs.asides
 
 
+@pytest.mark.parametrize("call", ["a task", "a chain", "by name"])
+@pytest.mark.parametrize("trail", [True, False])
+def test_unless_the_call_or_the_task_says_not_to_count_them(both, call, trail):
+    def body(kit):
+        @kit.task
+        def child(x):
+            return x
+
+        def send(**options):
+            if call == "a chain":
+                kit.celery.chain(child.si(1), child.si(2)).apply_async(**options)
+            elif call == "by name":
+                kit.celery.current_app.send_task("child", (1,), **options)
+            else:
+                child.apply_async((1,), **options)
+
+        @kit.task(bind=True, trail=trail)
+        def parent(self):
+            send(add_to_parent=False)
+            kit.note(len(self.request.children))
+            send()
+            kit.note(len(self.request.children))
+
+        parent.delay()
+
+    theirs, ours = both(body)
+    assert ours.lines() == theirs.lines()
+
+
+def test_the_options_that_a_call_was_made_with(same, eager):
+    def body(kit):
+        @kit.task(bind=True)
+        def ask(self):
+            options = self.request.as_execution_options()
+            if not eager:
+                names = ("shadow", "time_limit", "soft_time_limit", "group_id", "headers")
+                kit.note({name: options[name] for name in names})
+            kit.note(sorted(options))
+
+        ask.apply_async(shadow="s", time_limit=50, headers={"a": "1"})
+
+    same(body)
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_links_get_the_value(same, count):
     def body(kit):

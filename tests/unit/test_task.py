@@ -115,6 +115,13 @@ class TestDecorating:
             shared_task(name="wrong", **option)(lambda: None)
         assert "wrong" not in registry
 
+    @pytest.mark.parametrize("name", ["autoretry_for", "dont_autoretry_for"])
+    @pytest.mark.parametrize("kinds", [ValueError, ["ValueError"], (ValueError(),)], ids=str)
+    def test_what_is_no_tuple_of_exceptions_is_not_retried_for(self, name, kinds):
+        with pytest.raises(TypeError, match=name):
+            shared_task(name="wrong", **{name: kinds})(lambda: None)
+        assert "wrong" not in registry
+
     def test_two_functions_with_one_name_the_first_wins_with_a_warning(self):
         @shared_task(name="twice")
         def first():

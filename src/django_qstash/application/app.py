@@ -28,7 +28,7 @@ from django_qstash.application.meaning import CurrentSettings
 from django_qstash.exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from django_qstash.signals import TaskSignal
 from django_qstash.tasks import options as call_options
-from django_qstash.tasks import outbox, send, write
+from django_qstash.tasks import outbox, retry, send, write
 from django_qstash.tasks.decorators import make_task
 from django_qstash.tasks.registry import TaskRegistry, tasks
 from django_qstash.tasks.request import get_current_task
@@ -236,6 +236,7 @@ class Celery:
         if not hasattr(made, "__name__"):
             made.__name__ = kind.__name__
         kind.app_made_by = self
+        retry.check(made)
         made.delivery_options()
         made.options_changed()
         return tasks.register(made)
@@ -347,9 +348,10 @@ class Celery:
         result: AsyncResult[Any] = (result_cls or AsyncResult)(message.id)
         result.ignored = bool(message.ignore_result or (task and task.ignores_result(None)))
         result.message_id = send.send(message, once, using)
+        result.account = send.account_of(message)
         running = get_current_task()
         if add_to_parent and running is not None:
-            running.request.children.append(result)
+            running.add_trail(result)
         return result
 
     def signature(self, *args: Any, **kwargs: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar,
 
 from django_qstash.exceptions import OptionError
 from django_qstash.tasks import options as call_options
-from django_qstash.tasks import triggers
+from django_qstash.tasks import retry, triggers
 from django_qstash.tasks.configured import without_unset
 from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.task import Task
@@ -141,6 +141,7 @@ def make_task(
         "__qualname__": getattr(function, "__qualname__", function_name),
     }
     task = type(function_name, (base,), attributes)()
+    retry.check(task)
     task.delivery_options()  # a wrong option is found here, where it was written
     task.options_changed()  # settings of a Celery object that count as well may still come
     return tasks.register(task)

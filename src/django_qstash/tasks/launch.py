@@ -99,8 +99,8 @@ def launch(sig: Signature) -> Any:
             result.message_id = message_ids[0]
             result.account = send.account_of(letters[0])
     running = current()
-    if running:
-        running[1].children.append(result)
+    if running and sig.options.get("add_to_parent", True):
+        running[0].add_trail(result)
     return result
 
 

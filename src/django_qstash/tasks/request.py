@@ -82,6 +82,32 @@ class Context:
         if limits and len(limits) >= 2:
             self.time_limit, self.soft_time_limit = limits[0], limits[1]
 
+    def as_execution_options(self) -> dict[str, Any]:
+        """The options of ``apply_async`` that this call was made with. Celery's method."""
+        hard, soft = self.timelimit or (None, None)
+        return {
+            "task_id": self.id,
+            "root_id": self.root_id,
+            "parent_id": self.parent_id,
+            "group_id": self.group,
+            "group_index": self.group_index,
+            "shadow": self.shadow,
+            "chord": self.chord,
+            "chain": self.chain,
+            "link": self.callbacks,
+            "link_error": self.errbacks,
+            "expires": self.expires,
+            "soft_time_limit": soft,
+            "time_limit": hard,
+            "headers": dict(self.headers or {}),
+            "retries": self.retries,
+            "reply_to": self.reply_to,
+            "replaced_task_nesting": self.replaced_task_nesting,
+            "origin": self.origin,
+            **({"stamped_headers": self.stamped_headers} if self.stamped_headers else {}),
+            **(self.stamps or {}),
+        }
+
     def enter_body(self) -> bool:
         """True for the one call of the body that a delivery makes; later calls are direct ones."""
         if self.called_directly or self.__dict__.get("_entered"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -165,6 +165,19 @@ def by_hand(task: Task[..., Any], context: Context, error: Retry) -> Retry:
     context.unthrown_retry = None
     error.sig, error.when = made.sig, made.when
     return error
+
+
+def check(task: Task[..., Any]) -> None:
+    """Raises ``TypeError`` for automatic retries that could only fail when they are wanted."""
+    for name in ("autoretry_for", "dont_autoretry_for"):
+        kinds: Any = getattr(task, name) or ()
+        if not isinstance(kinds, Iterable) or not all(
+            isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
+        ):
+            raise TypeError(
+                f"{name}={kinds!r} of {task.name}: write a tuple of exception classes, such as "
+                "(ConnectionError,)."
+            )
 
 
 def automatic(task: Task[..., Any], context: Context, error: Exception) -> NoReturn:

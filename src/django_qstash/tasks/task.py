@@ -89,6 +89,8 @@ class Task(Generic[P, R]):
     queue: str | None = None
     #: The models among its arguments, with ``pydantic=True``.
     models: Models | None = None
+    #: Whether what it sends is counted among its children.
+    trail: bool = True
     #: A part of the canvas that no list of tasks shows.
     internal: bool = False
     #: It is told when QStash gives its message up, even where no results are kept.
@@ -178,6 +180,7 @@ class Task(Generic[P, R]):
         :class:`PublishError` when QStash cannot be reached. Nothing is sent or recorded then.
         """
         using = outbox.checked(options.pop("using", None))
+        add_to_parent = options.pop("add_to_parent", True)
         message, once = write.write(self.name, args, kwargs, {**options, "task_id": task_id}, self)
         result: AsyncResult[R] = self.AsyncResult(message.id)
         result.ignored = self.ignores_result(message.ignore_result)
@@ -189,8 +192,8 @@ class Task(Generic[P, R]):
         result.message_id = send.send(message, once, using)
         result.account = send.account_of(message)
         found = current()
-        if found:
-            found[1].children.append(result)
+        if found and add_to_parent:
+            found[0].add_trail(result)
         return result
 
     def apply(
@@ -350,8 +353,9 @@ class Task(Generic[P, R]):
         return replacing.add_to_chord(self, sig, lazy=lazy)
 
     def add_trail(self, result: Any) -> Any:
-        """Count a result among this call's children."""
-        self.request.children.append(result)
+        """Count a result among this call's children, unless the task says ``trail=False``."""
+        if self.trail:
+            self.request.children.append(result)
         return result
 
     # --- the call under way -------------------------------------------------------------------
