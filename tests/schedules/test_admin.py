@@ -86,6 +86,26 @@ class TestForm:
         admin_client.post(f"{ROOT}/add/", posted)
         assert TaskSchedule.objects.get().zone == "Asia/Tokyo"
 
+    @pytest.mark.parametrize(
+        ("fields", "column", "words"),
+        [
+            ({"cron": ""}, "cron", "This field is required."),
+            ({"task_name": ""}, "task_name", "This field is required."),
+            ({"args": "Berlin"}, "args", "Texts and names stand in double quotes"),
+            ({"kwargs": "{days: 3}"}, "kwargs", "Texts and names stand in double quotes"),
+        ],
+    )
+    def test_each_mistake_is_said_once_and_in_plain_words(
+        self, admin_client, outbox, fields, column, words
+    ):
+        values = {"name": "n", "task_name": NOTE, "args": '["x"]', "cron": "0 9 * * *"}
+        values |= {"timezone": "", "overlap": "allow", **fields}
+        response = admin_client.post(f"{ROOT}/add/", values)
+        errors = response.context["adminform"].form.errors
+        assert list(errors) == [column]
+        (said,) = errors[column]
+        assert words in said
+
     def test_code_owns_its_rows(self, admin_client, outbox):
         row = make()
         TaskSchedule.objects.update(code_key="beat:nightly")

@@ -100,12 +100,18 @@ class TestList:
         printed = run("--list")
         assert "Take a note" in printed
         assert "not here" in printed
-        assert "1 schedules of this account fire elsewhere" in printed
+        assert "1 schedule of this account fires elsewhere" in printed
 
     def test_rows_are_shown_even_where_qstash_is_away(self, settings):
         settings.DJANGO_QSTASH_TRANSPORT = "tests.transports.Down"
         make()
         assert "nightly" in run("--list", fails="cannot be reached")
+
+    @pytest.mark.parametrize(
+        "flag", ["--dry-run", "--prune", "--new-ids", "--move-from=https://old.example.com/"]
+    )
+    def test_flags_of_sync_are_refused(self, qstash, flag):
+        run("--list", flag, fails=f"{flag.partition('=')[0]} belongs to --sync")
 
     def test_without_the_app_it_says_what_to_do(self, settings):
         settings.INSTALLED_APPS = [
@@ -177,7 +183,7 @@ class TestPush:
     def test_a_task_that_is_gone_is_a_failure_and_touches_nothing(self, qstash):
         row = make()
         TaskSchedule.objects.update(task_name="tests.shop.tasks.gone", cron="0 5 * * *")
-        printed = sync_now(fails="1 schedules could not")
+        printed = sync_now(fails="1 schedule could not")
         assert "No task 'tests.shop.tasks.gone' is registered" in printed
         assert there(qstash)[row.schedule_id][1] == "0 3 * * *"
 
@@ -198,7 +204,7 @@ class TestForeign:
         row = make(is_active=False)
         put("foreign", url="https://other.example.com/hook")
         settings.DJANGO_QSTASH_DOMAIN = "https://new.example.com"
-        assert "If this site has moved" in sync_now(fails="1 schedules could not")
+        assert "If this site has moved" in sync_now(fails="1 schedule could not")
         sync_now("--move-from", OURS)
         assert there(qstash)[row.schedule_id] == (
             True,
@@ -216,7 +222,7 @@ class TestForeign:
         assert there(qstash)[row.schedule_id][2].startswith("https://staging.example.com")
         printed = sync_now()
         assert "Nothing to do." in printed
-        assert "1 schedules of this account fire elsewhere" in printed
+        assert "1 schedule of this account fires elsewhere" in printed
 
 
 class TestPull:
@@ -338,7 +344,7 @@ class TestAsking:
             ]
         )
         qstash.ask(lambda state: setattr(state.schedules, "_limits", Limited()))
-        printed = sync_now(fails="1 schedules could not")
+        printed = sync_now(fails="1 schedule could not")
         assert "1 of 2 done." in printed
         assert "maxSchedules" in printed
 
@@ -472,7 +478,7 @@ class TestCode:
     ):
         good = {"task": NOTE, "schedule": 60, "args": ["x"]}
         settings.DJANGO_QSTASH_BEAT_SCHEDULE = {"bad": entry, "good": good}
-        printed = sync_now(fails="1 schedules could not")
+        printed = sync_now(fails="1 schedule could not")
         assert "'bad' in the code: " in printed
         assert said in printed
         assert set(rows()) == {"good"}

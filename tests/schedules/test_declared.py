@@ -173,7 +173,7 @@ class TestEntries:
         beat(**entry)
         (warning,) = told("W016")
         assert words in warning.msg
-        assert words in sync_now(fails="1 schedules")
+        assert words in sync_now(fails="1 schedule")
         assert not TaskSchedule.objects.exists()
 
     def test_arguments_that_do_not_fit_are_said_by_check(self, beat, declare):
@@ -204,7 +204,7 @@ class TestOthersGoOn:
         sync_now()
         TaskSchedule.objects.filter(pk=other.pk).update(cron="0 5 * * *")
         declare(cron=CronTrigger("0 9 * * *", input=object()))
-        assert "JSON cannot carry" in sync_now(fails="1 schedules")
+        assert "JSON cannot carry" in sync_now(fails="1 schedule")
         assert self.cron_of(other) == "0 5 * * *"
 
     def test_names_that_are_all_taken(self, other, beat):
@@ -221,7 +221,7 @@ class TestOthersGoOn:
         TaskSchedule.objects.filter(pk=other.pk).update(overlap="allow", cron="0 5 * * *")
         declare(cron="0 10 * * *")
         without_results()
-        assert "need the results app" in sync_now(fails="1 schedules")
+        assert "need the results app" in sync_now(fails="1 schedule")
         assert self.cron_of(other) == "0 5 * * *"
 
 

@@ -155,7 +155,7 @@ class TestFailing:
         row = make(is_active=False)
         assert "QStash is away (POST)" in fresh(row).sync_error
         if not flaky.late:
-            with pytest.raises(CommandError, match="1 schedules could not"):
+            with pytest.raises(CommandError, match="1 schedule could not"):
                 call_command("task_schedules", "--sync", "--no-input")
         mend(flaky)
         assert there(qstash)[row.schedule_id][0] is True

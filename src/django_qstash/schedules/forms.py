@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import available_timezones
 
 from django import forms
@@ -15,6 +15,9 @@ from django_qstash.schedules.models import TaskSchedule
 from django_qstash.sql.fields import PlainJSONField
 from django_qstash.tasks.registry import tasks
 from django_qstash.wire.cron import UTC, Cron
+
+if TYPE_CHECKING:
+    from django.core.exceptions import ValidationError
 
 
 class SearchedSelect(forms.Select):
@@ -40,6 +43,13 @@ class SearchedSelect(forms.Select):
 
 class ValueFormField(forms.JSONField):
     """A JSON text; what is left empty is the default of its column."""
+
+    default_error_messages = {
+        "invalid": _(
+            "This is not JSON. Texts and names stand in double quotes: "
+            '["Berlin", 3] or {"days": 30}.'
+        )
+    }
 
     def __init__(self, *, empty: Any, **kwargs: Any) -> None:
         self.empty = empty
@@ -130,6 +140,13 @@ class TaskScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
         if {"task_name", "args", "kwargs"} <= found.keys():
             self._check_arguments(found)
         return found
+
+    def _update_errors(self, errors: ValidationError) -> None:
+        # The model looks at every column; what a field has said already is said once.
+        if hasattr(errors, "error_dict"):
+            for name in self.errors.keys() & errors.error_dict.keys():
+                del errors.error_dict[name]
+        super()._update_errors(errors)  # type: ignore[misc]
 
     def _one_zone(self, cron: str, zone: str) -> str:
         """The zone to keep: an expression that names one needs none beside it."""

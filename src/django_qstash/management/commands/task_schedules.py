@@ -13,6 +13,8 @@ from django_qstash.exceptions import ImproperlyConfigured, NotRegistered, Publis
 from django_qstash.tasks.registry import tasks
 
 APP = "django_qstash.schedules"
+#: What only --sync heeds.
+OF_SYNC = ("dry_run", "prune", "move_from", "new_ids")
 
 
 class Command(BaseCommand):
@@ -54,6 +56,9 @@ class Command(BaseCommand):
             )
         from django_qstash.schedules import reconcile
 
+        if options["list"] and (ignored := [name for name in OF_SYNC if options[name]]):
+            said = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
+            raise CommandError(f"--list changes nothing, so {said} belongs to --sync.")
         try:
             plan = reconcile.make_plan(
                 prune=options["prune"],
@@ -88,7 +93,8 @@ class Command(BaseCommand):
                 self.stderr.write(problem)
         failed = len(wrong) + len(plan.problems)
         if failed:
-            raise CommandError(f"{failed} schedules could not be brought together; see above.")
+            noun = "schedule" if failed == 1 else "schedules"
+            raise CommandError(f"{failed} {noun} could not be brought together; see above.")
 
     def _confirm(self, count: int) -> None:
         try:
@@ -104,9 +110,12 @@ class Command(BaseCommand):
         for problem in plan.problems:
             self.stderr.write(problem)
         if plan.foreign:
-            self.stdout.write(
-                f"{plan.foreign} schedules of this account fire elsewhere, and were left alone."
-            )
+            said = "1 schedule of this account fires elsewhere, and was left alone."
+            if plan.foreign > 1:
+                said = (
+                    f"{plan.foreign} schedules of this account fire elsewhere, and were left alone."
+                )
+            self.stdout.write(said)
 
     def _table(self, steps: Mapping[str, Any]) -> None:
         from django_qstash.schedules.models import TaskSchedule
