@@ -9,7 +9,8 @@ import pytest
 
 from django_qstash.exceptions import NonDeterminismError
 from django_qstash.testing import ChaosError, QStashSandbox, chaos, run_inline
-from django_qstash.workflows import notify, send_signal, workflow
+from django_qstash.testing import day as one_day
+from django_qstash.workflows import RetryPolicy, notify, send_signal, workflow
 from django_qstash.workflows.models import WorkflowRun
 from tests.shop import workflows as shop
 from tests.shop.models import Effect
@@ -63,15 +64,15 @@ TOLD = {"signals": {"approved": "yes"}, "events": [("paid-7", 12)]}
 
 
 class TestGoodOnes:
-    def test_bear_forty_bad_days(self):
-        report = chaos(good, seeds=40, effects=effects, once="*", **TOLD)
+    def test_bear_twenty_bad_days(self):
+        report = chaos(good, seeds=20, effects=effects, once="*", **TOLD)
 
         assert report.bad == []
         assert {day.run.output[0] for day in report.days} == {"yes"}
         assert report.calm.effects == {"booked": 1, "part 0": 1, "part 1": 1, "noted": 1}
         assert report.calm.faults == []
-        assert sum(len(day.faults) for day in report.days) > 40
-        assert str(report).startswith("chaos.good: 40 days with ")
+        assert sum(len(day.faults) for day in report.days) > 20
+        assert str(report).startswith("chaos.good: 20 days with ")
         assert str(report).endswith(" faults, 0 went wrong.")
 
     def test_leave_nothing_behind(self):
@@ -107,9 +108,9 @@ class TestGoodOnes:
         assert not shop.EFFECTS
 
     def test_the_same_seed_is_the_same_day(self):
-        chosen = [3, 17]
+        chosen = [3, 5]
         first = chaos(good, seeds=chosen, **TOLD)
-        many = chaos(good, seeds=18, **TOLD)
+        many = chaos(good, seeds=6, **TOLD)
 
         assert [day.seed for day in first.days] == chosen
         for day in first.days:
@@ -128,6 +129,11 @@ class TestGoodOnes:
         chaos(shop.add_up, {"a": 1}, seeds=2)
 
         assert random.random() == expected
+
+    def test_sleeps_take_no_time_however_long(self):
+        report = chaos(shop.sleepy, {"seconds": 40 * 24 * 3600}, seeds=2)
+
+        assert [day.run.output for day in report.days] == ["slept", "slept"]
 
     def test_in_a_sandbox_that_is_open(self):
         with QStashSandbox() as qstash:
@@ -189,7 +195,7 @@ class TestBadOnes:
     def test_a_body_that_draws_lots(self):
         @workflow("chaos.draws")
         def draws(ctx):
-            ctx.step.run(f"way {random.randint(0, 9)}", book, "gone", atomic=True)
+            ctx.step.run(f"way {random.randint(0, 10**9)}", book, "gone", atomic=True)
             ctx.step.sleep("rest", 60)
             ctx.step.run("last", book, "last", atomic=True)
 
@@ -202,7 +208,7 @@ class TestBadOnes:
     def test_a_body_that_draws_lots_and_is_replayed_by_a_fault_only(self):
         @workflow("chaos.draws_unseen")
         def draws(ctx):
-            ctx.step.run(f"way {random.randint(0, 9)}", book, "gone", atomic=True)
+            ctx.step.run(f"way {random.randint(0, 10**9)}", book, "gone", atomic=True)
             ctx.step.run("last", book, "last", atomic=True)
 
         with pytest.raises(ChaosError, match="did not ask for 'way ") as error:
@@ -243,6 +249,17 @@ class TestBadOnes:
         with pytest.raises(ChaosError, match=r"ended with RuntimeError.*; on a calm day it comp"):
             chaos(looks_around, seeds=20)
 
+    def test_a_run_that_never_ends(self, monkeypatch):
+        monkeypatch.setattr(one_day, "ENOUGH", 30)
+
+        @workflow("chaos.never_ends", retry=RetryPolicy(max_attempts=10**9, initial=1, maximum=1))
+        def never_ends(ctx):
+            raise ConnectionError
+
+        report = chaos(never_ends, seeds=0, check=False)
+
+        assert report.calm.problems[0].startswith("It never ends")
+
     def test_a_run_that_nobody_tells_anything_stands_still(self):
         report = chaos(shop.approval, seeds=1, check=False)
 
@@ -279,6 +296,6 @@ def test_senders_are_not_the_run():
         other = ctx.step.wait_for_signal("other", timeout="1h")
         return [first.data, other.data, ctx.step.wait_for_event("all", "chaos-all").data]
 
-    report = chaos(sends, seeds=40, once="*", signals={"other": 3})
+    report = chaos(sends, seeds=20, once="*", signals={"other": 3})
 
     assert {tuple(day.run.output) for day in report.days} == {(1, 3, 2)}

@@ -349,6 +349,10 @@ class TestRuns:
         with pytest.raises(WorkflowError, match=r"stands still.*signal:approved.*step_overrides="):
             run_inline(shop.approval)
 
+    def test_in_a_transaction_of_ones_own_its_letter_is_swept(self):
+        with transaction.atomic():
+            assert run_inline(shop.add_up, {"a": 1}).output == 2
+
     def test_input_is_checked_as_ever(self):
         with pytest.raises(TypeError, match="missing a required argument: 'a'"):
             run_inline(shop.add_up, {"c": 1})

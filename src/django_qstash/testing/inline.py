@@ -114,9 +114,9 @@ def run_inline(
         raise unknown("crash_at and duplicate_at", wrong, role.moments) from run.error
     if not handle.ready():
         raise WorkflowError(
-            f"{found.name} stands still and has not ended: it waits for "
-            f"{handle.run.waits or 'nobody knows what'}. Let step_overrides= stand in for that "
-            "step, or use the fixture workflow_env, whose runs can be told things."
+            f"{found.name} stands still and has not ended: {why_open(handle.run)}. Let "
+            "step_overrides= stand in for what it waits for, or use WorkflowEnv (the fixture "
+            "workflow_env), whose runs can be told things."
         )
     return run
 
@@ -207,6 +207,11 @@ def sweep(qstash: QStashSandbox) -> bool:
     # Of an outbox as well, if there is one.
     qstash.commit()
     return not qstash.is_idle
+
+
+def why_open(run: Any) -> str:
+    """What keeps a run from ending, in words."""
+    return f"it waits for {run.waits}" if run.waits else f"it is {run.status}"
 
 
 def told(handle: RunHandle, role: Role, deliveries: tuple[Delivered, ...]) -> RehearsedRun:

@@ -252,6 +252,14 @@ class QStashSandbox:
         due = self.state.machine.next_due()
         if due is None or self.is_idle:
             return False
+        awaited = [
+            message.next_time
+            for message in self.state.machine.messages.values()
+            if not message.done
+        ]
+        if not self.state.schedules and awaited and min(awaited) > self.clock.time():
+            # What else it has timers for, such as what is past its retention, can wait.
+            due = min(awaited)
         self.clock.advance_to(due)
         return True
 
