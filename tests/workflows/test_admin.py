@@ -320,6 +320,14 @@ class TestStarting:
         run = WorkflowRun.objects.get()
         assert (run.data, run.result) == ({"a": 1}, 2)
 
+    def test_none_is_started_that_its_messages_would_carry(self, settings, outbox, log_in):
+        settings.DJANGO_QSTASH_WORKFLOW_PERSISTENCE = False
+
+        page = self.start(log_in("start_workflow"), "shop.plain", value="1")
+
+        assert "Starting a run in the admin needs runs that are kept" in text_of(page)
+        assert outbox.sent == []
+
     def test_a_workflow_of_one_value_takes_json(self, loopback, log_in):
         self.start(log_in("start_workflow"), "shop.plain", value='{"a": [1, 2]}')
         assert WorkflowRun.objects.get().data == {"a": [1, 2]}
