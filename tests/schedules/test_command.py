@@ -323,6 +323,25 @@ class TestAsking:
         monkeypatch.setattr("builtins.input", lambda text: "y")
         assert "1 of 1 done." in run("--sync")
 
+    def test_what_is_changed_here_while_it_asks_stays_so(self, declare, qstash, monkeypatch):
+        task = declare("report", cron="0 9 * * *")
+        sync_now()
+        tasks.unregister(task)
+        declare("report", cron="0 10 * * *")
+
+        def somebody_is_faster(text):
+            row = TaskSchedule.objects.get()
+            row.is_active, row.name, row.overlap = False, "renamed", "skip"
+            row.save()
+            return "y"
+
+        monkeypatch.setattr("builtins.input", somebody_is_faster)
+        run("--sync")
+        row = TaskSchedule.objects.get()
+        assert (row.cron, row.is_active, row.name) == ("0 10 * * *", False, "renamed")
+        assert row.overlap == "skip"
+        assert there(qstash)[row.schedule_id][:2] == (True, "0 10 * * *")
+
     def test_where_nobody_answers_it_says_so(self, qstash, monkeypatch):
         make()
         TaskSchedule.objects.update(cron="0 5 * * *")

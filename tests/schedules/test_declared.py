@@ -221,8 +221,11 @@ class TestOthersGoOn:
         TaskSchedule.objects.filter(pk=other.pk).update(overlap="allow", cron="0 5 * * *")
         declare(cron="0 10 * * *")
         without_results()
-        assert "need the results app" in sync_now(fails="1 schedule")
+        printed = sync_now(fails="1 schedule")
+        assert "need the results app" in printed
+        assert "Until then its runs overlap." in printed
         assert self.cron_of(other) == "0 5 * * *"
+        assert TaskSchedule.objects.get(code_key="task:report").cron == "0 10 * * *"
 
 
 def test_a_class_whose_cron_cannot_be_read_is_a_problem_and_no_crash(declare):

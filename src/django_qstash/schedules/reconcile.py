@@ -18,6 +18,7 @@ from django_qstash.exceptions import (
     ImproperlyConfigured,
     MessageError,
     NotRegistered,
+    ResultsNotInstalled,
 )
 from django_qstash.messages import LegacyMessage
 from django_qstash.schedules import code, remote, sync
@@ -26,6 +27,8 @@ from django_qstash.schedules.envelope import envelope_of, fingerprint
 from django_qstash.schedules.models import DeletedSchedule, TaskSchedule, new_schedule_id
 from django_qstash.schedules.sync import Pushed
 from django_qstash.tasks.registry import tasks
+from django_qstash.tasks.store import get_store
+from django_qstash.tasks.triggers import ALLOW
 from django_qstash.transport.address import webhook_url
 
 #: What one step may come to without keeping the others from being taken.
@@ -126,6 +129,9 @@ class _Planner:
         if row.code_key is not None and row.code_key not in wanted:
             self._given_up(row)
             return
+        if row.overlap != ALLOW and not get_store().durable:
+            missing = ResultsNotInstalled(f"Schedules with overlap={row.overlap!r}")
+            self.result.problems.append(f"{row.name!r}: {missing} Until then its runs overlap.")
         each = wanted.get(row.code_key or "")
         changed = []
         if each is not None and not each.problem:
@@ -238,9 +244,11 @@ class _Planner:
 
     def _updater(self, row: TaskSchedule, each: code.Declared) -> Callable[[], Pushed]:
         def run() -> Pushed:
-            for name, value in code.fields_of(each).items():
+            fields = code.fields_of(each)
+            for name, value in fields.items():
                 setattr(row, name, value)
-            row.write(using=self.using)
+            # Somebody may have paused or renamed it since we looked, or while we asked.
+            row.write(using=self.using, update_fields=list(fields))
             return sync.push(row.schedule_id, self.using)
 
         return run
@@ -256,7 +264,7 @@ class _Planner:
     def _renewer(self, row: TaskSchedule) -> Callable[[], Pushed]:
         def run() -> Pushed:
             row.schedule_id = new_schedule_id()
-            row.write(using=self.using)
+            row.write(using=self.using, update_fields=["schedule_id"])
             # Nobody has told QStash of this one.
             TaskSchedule.objects.using(self.using).filter(pk=row.pk).update(
                 synced_at=None, synced_active=None, synced_as=""
