@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from django_qstash import AsyncResult, SoftTimeLimitExceeded, TimeLimitExceeded, shared_task
+from django_qstash import AsyncResult, SoftTimeLimitExceeded, Task, TimeLimitExceeded, shared_task
 from django_qstash.exceptions import HardTimeLimit
 from django_qstash.results.models import TaskResult
 from django_qstash.tasks.limits import limited
@@ -123,6 +123,32 @@ class TestATask:
         error = AsyncResult(message.id).result
         assert isinstance(error, TimeLimitExceeded)
         assert seen == []
+
+    @pytest.mark.parametrize("atomic", [False, True], ids=["by itself", "atomic"])
+    def test_a_body_that_catches_everything_has_failed_all_the_same(self, atomic):
+        told = []
+
+        class Told(Task):
+            abstract = True
+
+            def on_success(self, *_):
+                told.append("success")
+
+            def on_failure(self, exc, *_):
+                told.append(type(exc).__name__)
+
+        @shared_task(name="deaf", base=Told, time_limit=0.1, atomic=atomic)
+        def deaf():
+            try:
+                busy(5)
+            except BaseException:
+                busy(0.2)
+            return "late"
+
+        message = letter("deaf")
+        knock(message)
+        assert isinstance(AsyncResult(message.id).result, TimeLimitExceeded)
+        assert told == ["TimeLimitExceeded"]
 
     def test_the_late_result_of_a_call_that_cannot_be_stopped_is_dropped(self):
         hooks = []

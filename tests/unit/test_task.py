@@ -107,6 +107,11 @@ class TestDecorating:
             {"callback": "nowhere"},
             {"serializer": "pickle"},
             {"deduplication_id": "x"},
+            {"expires": "soon"},
+            {"queue": 5},
+            {"time_limit": "5"},
+            {"time_limit": -1},
+            {"soft_time_limit": True},
         ],
         ids=str,
     )
@@ -432,6 +437,14 @@ class TestSending:
 
         assert [envelope.queue for envelope in outbox.sent] == [None, "mail"]
         assert all(json.loads(envelope.body)["queue"] == "mail" for envelope in outbox.sent)
+
+    def test_a_routing_key_is_a_queue_where_none_is_named(self, outbox):
+        keyed = shared_task(name="keyed", routing_key="slow")(lambda: None)
+        keyed.delay()
+        keyed.apply_async(queue="fast")
+        keyed.apply_async(routing_key="other")
+        queues = [json.loads(envelope.body)["queue"] for envelope in outbox.sent]
+        assert queues == ["slow", "fast", "other"]
 
     @pytest.mark.django_db
     def test_headers_come_back_in_the_request_and_travel_as_http_headers(self, loopback, outbox):

@@ -32,9 +32,9 @@ def routed(
     if not table and not default:
         return options
     given = {key: value for key, value in options.items() if value is not None}
-    queue = getattr(task, "queue", None)
-    if queue is not None:
-        given.setdefault("queue", queue)
+    for key in ("queue", "routing_key"):
+        if (value := getattr(task, key, None)) is not None:
+            given.setdefault(key, value)
     route = _find(table, name, args, kwargs, given, task) if table else None
     if route is None:
         named = "queue" in given or "routing_key" in given

@@ -143,7 +143,7 @@ def _context(
         delivery_info={
             "is_eager": True,
             "exchange": None,
-            "routing_key": celery.get("queue") or task.queue,
+            "routing_key": celery.get("queue") or task.queue or task.routing_key,
             "priority": celery.get("priority"),
         },
     )

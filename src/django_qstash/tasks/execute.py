@@ -98,6 +98,9 @@ def run(
         )
         began = time.monotonic()
         outcome = _outcome(task, context, on_hard)
+        if context.timed_out and not isinstance(outcome.exception, TimeLimitExceeded):
+            # The body has caught what was to stop it; what it comes to now is too late.
+            outcome = failure(TimeLimitExceeded(context.time_limit))
         outcome.runtime = time.monotonic() - began
         wanted = context.unthrown_retry
         if wanted is not None and outcome.exception is not wanted and wanted.sig.letter:

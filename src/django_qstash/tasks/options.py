@@ -284,6 +284,11 @@ def _positive(name: str, value: Any) -> float:
 
 def of_task(task: Any) -> dict[str, Any]:
     """The delivery options that hold for all calls of a task, cleaned. Raises OptionError."""
+    queue = check_queue(task.queue or task.routing_key)
+    expiry(task.expires)
+    for name in ("time_limit", "soft_time_limit"):
+        if value := getattr(task, name):
+            _positive(name, value)
     given = {name: getattr(task, name) for name in TASK_DELIVERY}
     options = {name: clean_one(name, value) for name, value in given.items() if value is not None}
     if task.rate_limit is not None:
@@ -292,9 +297,9 @@ def of_task(task: Any) -> dict[str, Any]:
                 f"{task.name}: rate_limit and flow_control both say how often it may run; give one."
             )
         options["flow_control"] = flow_control(task.name, task.rate_limit)
-    if "flow_control" in options and is_fifo(task.queue):
+    if "flow_control" in options and is_fifo(queue):
         raise OptionError(
-            f"{task.name}: the queue {task.queue!r} is a FIFO queue of QStash, which knows no flow "
+            f"{task.name}: the queue {queue!r} is a FIFO queue of QStash, which knows no flow "
             "control; bound it by the queue's parallelism, or leave the queue out."
         )
     return {**patience(limits({}, task), task), **options}

@@ -87,6 +87,8 @@ class Task(Generic[P, R]):
     #: Carried in ``request.delivery_info``; QStash knows no priorities.
     priority: int | None = configured("task_default_priority", None)
     queue: str | None = None
+    #: The same where no queue is named.
+    routing_key: str | None = None
     #: The models among its arguments, with ``pydantic=True``.
     models: Models | None = None
     #: Whether what it sends is counted among its children.

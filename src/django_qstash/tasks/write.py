@@ -49,10 +49,11 @@ def write(
     task_id = new_id() if task_id is None else call_options.check_task_id(task_id)
     found = current_delivery()
     parent = found[1] if found else None
-    queue = celery.get("queue") or celery.get("routing_key") or getattr(task, "queue", None)
+    queue = celery.get("queue") or celery.get("routing_key")
     priority = celery.get("priority")
     expires = celery.get("expires")
     if task is not None:
+        queue = queue or task.queue or task.routing_key
         priority = task.priority if priority is None else priority
         expires = task.expires if expires is None else expires
     if priority is None and parent is not None:
