@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
 
 from django_qstash.exceptions import RunFailed, RunTimeout, StepFailed
+from django_qstash.workflows import define_workflow
 from django_qstash.workflows.models import DeadLetterEntry, WorkflowRun
 from tests.shop import workflows as w
 from tests.shop.models import Effect
+from tests.workflows.deliver import deliver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -168,3 +171,21 @@ def test_recorded_values_stay(loopback):
 
 def step_value(step):
     return step.result
+
+
+def lets_go(ctx):
+    """A step of it closes the connection, as long ones that mind their database do."""
+    first = ctx.step.run("first", w.effect, "first", 1)
+    ctx.step.run("closes", connection.close)
+    return first + ctx.step.run("second", w.effect, "second", 2)
+
+
+LETS_GO = define_workflow("steps.lets_go", handler=lets_go)
+
+
+def test_a_step_may_close_the_connection(outbox, effects):
+    run = LETS_GO.trigger()
+    deliver(outbox)
+
+    assert run.result(1) == 3
+    assert [step.status for step in run.steps()] == ["completed"] * 3
