@@ -34,6 +34,13 @@ from django_qstash.transport.address import domain, is_loopback, webhook_url
 TAG = "django_qstash"
 VIEW = "django_qstash.webhook.views.qstash_webhook_view"
 SCHEDULES = "django_qstash.schedules"
+#: The apps that have rows of their own.
+KEEPING = (
+    "django_qstash.outbox",
+    "django_qstash.results",
+    "django_qstash.workflows",
+    SCHEDULES,
+)
 
 
 @register(TAG)
@@ -109,6 +116,22 @@ def check_promises(**_: Any) -> list[CheckMessage]:
             )
         )
     return messages
+
+
+@register(TAG)
+def check_instants(**_: Any) -> list[CheckMessage]:
+    """E011: rows of ours hold instants, and the site's have no time zone."""
+    keeping = sorted(filter(apps.is_installed, KEEPING))
+    if django_settings.USE_TZ or not keeping:
+        return []
+    return [
+        Error(
+            f"USE_TZ is False, and {', '.join(keeping)} keep instants: SQLite and MySQL refuse "
+            "them then, and PostgreSQL gives them back without their zone.",
+            hint="Set USE_TZ = True. Django's documentation, under time zones, has a guide.",
+            id="django_qstash.E011",
+        )
+    ]
 
 
 @register(TAG)

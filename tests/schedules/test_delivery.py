@@ -51,6 +51,17 @@ class TestIdentity:
         knock(one, "msg_1"), knock(two, "msg_1")
         assert Effect.objects.count() == 2
 
+    def test_a_mistake_of_ours_is_no_bad_message(self, outbox, monkeypatch):
+        row = make(overlap="skip")
+        knock(row, "msg_1")
+
+        def wrong(*args):
+            raise TypeError("a mistake of ours")
+
+        monkeypatch.setattr(runs, "is_open", wrong)
+        # QStash would never deliver a bad message again.
+        assert knock(row, "msg_2").status_code == 500
+
     def test_without_its_message_id_a_fire_is_refused_and_says_why(self, outbox):
         response = knock(make(), "")
         assert response.status_code == 489

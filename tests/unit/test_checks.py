@@ -44,6 +44,7 @@ def test_a_site_that_is_set_up_has_nothing_to_hear():
             {"django_qstash.W005"},
         ),
         ({"DJANGO_QSTASH_DOMAIN": ""}, {"django_qstash.W010"}),
+        ({"USE_TZ": False}, {"django_qstash.E011"}),
         ({"DJANGO_QSTASH_DOMAIN": "ftp://x.example.com"}, {"django_qstash.E002"}),
         ({"DJANGO_QSTASH_WEBHOOK_PATH": "/elsewhere/"}, {"django_qstash.E003"}),
         ({"DJANGO_QSTASH_WEBHOOK_PATH": "qstash/"}, {"django_qstash.E002"}),

@@ -42,12 +42,14 @@ def receive(letter: Mapping[str, Any], delivery: Delivery) -> Reply:
         )
     fire = fire.but(fire=message_id)
     try:
-        if (reply := admit(fire)) is not None:
-            return reply
-        message = fire.message(message_id)
+        reply = admit(fire)
     except PublishError as error:
         logger.warning("A fire of %r was not put off: %s", fire.name, error)
         return Reply.again("what follows could not be published")
+    if reply is not None:
+        return reply
+    try:
+        message = fire.message(message_id)
     except (OptionError, TypeError) as error:
         raise MessageError(f"The schedule {fire.name!r} cannot be run: {error}") from error
     return receive_task(message.as_dict(), delivery)
