@@ -76,6 +76,30 @@ def test_too_much_is_refused_at_the_call(outbox, settings):
     assert outbox.sent == []
 
 
+@shows("unknown-option")
+@pytest.mark.django_db
+def test_an_option_that_nobody_knows_is_an_argument(outbox):
+    asked = shared_task(name="asked")(lambda colour=None: colour)
+    asked.apply_async(colour="red")
+    assert letters(outbox)[0].kwargs == {"colour": "red"}
+
+    for call in (asked, asked.s().set(colr="red")):
+        with pytest.raises(TypeError, match="colr"):
+            call.apply_async(colr="red")
+
+    shared_task(name="again", bind=True)(lambda self, option: self.retry(**{option: "x"}))
+    for option in ("colr", "task_id"):
+        message = letter("again", option)
+        knock(message)
+        assert option in str(AsyncResult(message.id).result)
+
+
+@shows("two-times")
+def test_a_call_says_once_when(outbox):
+    with pytest.raises(OptionError, match="give one of them"):
+        shop.add.apply_async((1, 2), countdown=5, eta=clock.now())
+
+
 @shows("broker-options")
 def test_what_speaks_to_a_broker_has_no_effect(outbox):
     shop.add.apply_async((1, 2), task_id="one")

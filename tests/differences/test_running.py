@@ -8,14 +8,14 @@ import time
 import pytest
 from django.core.checks import run_checks
 
-from django_qstash import AsyncResult, Celery, Reject, chain, shared_task
-from django_qstash.exceptions import SoftTimeLimitExceeded
+from django_qstash import AsyncResult, Celery, Ignore, Reject, Retry, chain, shared_task
+from django_qstash.exceptions import MaxRetriesExceededError, SoftTimeLimitExceeded
 from django_qstash.messages import TaskMessage, decode
 from django_qstash.results.database import DatabaseStore
 from django_qstash.results.models import TaskResult
 from django_qstash.tasks.request import hostname
 from tests.differences import shows
-from tests.door import knock, letter
+from tests.door import given_up, knock, letter
 from tests.shop import tasks as shop
 from tests.transports import Down
 
@@ -81,6 +81,50 @@ def test_a_failure_is_not_delivered_again(settings):
         raise Reject("later", requeue=True)
 
     assert knock(letter("requeue")).status_code == 503
+
+
+@shows("requeue")
+def test_what_asks_to_come_again_is_given_up_in_the_end(outbox):
+    @shared_task(name="never", retries=1)
+    def never():
+        raise Reject("not now", requeue=True)
+
+    task_id, answers = never.delay().id, []
+    for _ in range(3):
+        # As QStash does: once, again, and then it says so.
+        body = outbox.sent.pop().body
+        answers += [knock(body).status_code, knock(body, retried=1).status_code]
+        given_up(TaskMessage.from_dict(decode(body)), status=503)
+
+    assert set(answers) == {503}
+    result = AsyncResult(task_id)
+    assert (result.state, type(result.result).__name__) == ("FAILURE", "WorkerLostError")
+
+
+@shows("retry-by-hand")
+def test_a_retry_that_is_raised_by_hand_is_one(outbox):
+    @shared_task(name="byhand", max_retries=1)
+    def by_hand():
+        raise Retry("not now", when=0)
+
+    task_id = by_hand.delay().id
+    assert [knock(outbox.sent.pop().body).json()["status"] for _ in range(2)] == [
+        "retry",
+        "failure",
+    ]
+    assert isinstance(AsyncResult(task_id).result, MaxRetriesExceededError)
+
+
+@shows("ignored")
+def test_what_is_ignored_is_known_to_have_ended():
+    shared_task(name="ignores")(lambda: (_ for _ in ()).throw(Ignore))
+    shared_task(name="forgetful", ignore_result=True)(lambda: 5)
+    ignores, forgetful = letter("ignores"), letter("forgetful")
+    knock(ignores)
+    knock(forgetful)
+
+    assert AsyncResult(ignores.id).state == "IGNORED"
+    assert (AsyncResult(forgetful.id).state, AsyncResult(forgetful.id).result) == ("SUCCESS", None)
 
 
 @shows("time-limit")

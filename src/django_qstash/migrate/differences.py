@@ -105,6 +105,28 @@ RUNNING = (
         (option("track_started"), setting("task_track_started")),
     ),
     Difference(
+        "requeue",
+        "`Reject(requeue=True)`",
+        "The message comes again at once, without end.",
+        "Comes again as often as QStash retries (`retries=`), and then as one that is given up; in "
+        "the end it is FAILURE with `WorkerLostError`.",
+        "A task that waits for long should say `self.retry(countdown=…)`.",
+    ),
+    Difference(
+        "retry-by-hand",
+        "`raise Retry(…)` without `self.retry`",
+        "The state is RETRY, and nothing runs the task again.",
+        "The same as `raise self.retry(…)`, by the same `max_retries`.",
+        "A task that was stuck runs.",
+    ),
+    Difference(
+        "ignored",
+        "`Ignore`, and a task whose result is ignored",
+        "Stay PENDING.",
+        "The state is IGNORED, or what the task came to; there is no result.",
+        "`ready()` is true once a task whose result is ignored has ended.",
+    ),
+    Difference(
         "unknown-task",
         "a message for a task that nobody knows",
         "Is logged and discarded.",
@@ -179,6 +201,21 @@ CALLING = (
         "As much as the broker takes.",
         "`PayloadTooLarge` at the call for more than `DJANGO_QSTASH_MAX_PAYLOAD_SIZE` (1 MiB).",
         "Send ids, or set `DJANGO_QSTASH_STORE_LARGE_ARGS`.",
+    ),
+    Difference(
+        "unknown-option",
+        "an option of `apply_async`, `set` or `self.retry` that nobody knows",
+        "Is a property of the message.",
+        "Is an argument of the task, so `TypeError` if it has none of that name. `self.retry` "
+        "refuses it, and a `task_id`.",
+        "A word that is written wrongly is found at the call.",
+    ),
+    Difference(
+        "two-times",
+        "`countdown` and `eta` in one call",
+        "`countdown` counts.",
+        "`OptionError`.",
+        "Give one of them.",
     ),
     Difference(
         "broker-options",
