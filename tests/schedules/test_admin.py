@@ -213,3 +213,23 @@ class TestPreview:
             "position": 2,
         }
         assert self.ask(admin_client, cron="@daily", timezone="Mars")["position"] is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_saves_is_told_what_qstash_was_not(admin_client, settings):
+    settings.DJANGO_QSTASH_TRANSPORT = "tests.transports.Down"
+    settings.QSTASH_URL = "http://127.0.0.1:1"
+    response = admin_client.post(f"{ROOT}/add/", fields(), follow=True)
+    saved, warning = response.context["messages"]
+    assert "was added successfully" in str(saved)
+    assert warning.level_tag == "warning"
+    assert "is kept here, but QStash does not know it as it is" in str(warning)
+    assert "cannot be reached" in str(warning)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_saves_is_told_no_more_if_all_went_well(admin_client, kept):
+    response = admin_client.post(f"{ROOT}/add/", fields(), follow=True)
+    (saved,) = response.context["messages"]
+    assert "was added successfully" in str(saved)
+    assert TaskSchedule.objects.get().synced_at is not None

@@ -227,7 +227,24 @@ class TaskScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         extra_context: Any = None,
     ) -> Any:
         extra = {**(extra_context or {}), "qs_tasks": catalogue.described()}
-        return super().changeform_view(request, object_id, form_url, extra)
+        saved: list[TaskSchedule] = []
+        request.qs_saved = saved  # type: ignore[attr-defined]
+        response = super().changeform_view(request, object_id, form_url, extra)
+        # The transaction has been committed, and QStash told, if nothing went wrong.
+        for row in saved:
+            self._warn(request, row)
+        return response
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        getattr(request, "qs_saved", []).append(obj)
+
+    def _warn(self, request: HttpRequest, row: TaskSchedule) -> None:
+        error = TaskSchedule.objects.filter(pk=row.pk).values_list("sync_error", flat=True).first()
+        if error and not connections[router.db_for_write(TaskSchedule)].in_atomic_block:
+            said = _("%(name)s is kept here, but QStash does not know it as it is: %(error)s")
+            text = said % {"name": row.name, "error": error}
+            self.message_user(request, text, messages.WARNING)
 
     # --- what can be done -------------------------------------------------------------------------
 
