@@ -19,10 +19,11 @@ from __future__ import annotations
 
 from django_qstash.testing.chaos import ChaosDay, ChaosError, ChaosReport, chaos
 from django_qstash.testing.crash import Crash
+from django_qstash.testing.door import Delivered
 from django_qstash.testing.environment import WorkflowEnv
 from django_qstash.testing.inline import RehearsedRun, RehearsedStep, run_inline
 from django_qstash.testing.overrides import TIMED_OUT
-from django_qstash.testing.sandbox import Delivered, QStashSandbox
+from django_qstash.testing.sandbox import QStashSandbox
 from django_qstash.testing.sent import SentTask
 from django_qstash.testing.unittest import QStashMixin
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,21 @@ from django_qstash.transport.local import host_for
 if TYPE_CHECKING:
     from django_qstash.devserver.keys import Keys
     from django_qstash.devserver.message import Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """One delivery, and what came of it."""
+
+    message_id: str
+    url: str
+    #: The HTTP status of the answer; 0 where the process died.
+    status: int
+    body: bytes
+    retried: int
+    crashed: bool = False
+    #: The steps at which it could have died: :class:`Crash`.
+    steps: int = 0
 
 
 def is_ours(url: str) -> bool:

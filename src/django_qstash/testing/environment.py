@@ -10,7 +10,7 @@ from django_qstash.messages import new_id
 from django_qstash.testing.chaos import ChaosReport, chaos
 from django_qstash.testing.inline import RehearsedRun, check, find, run_inline, told
 from django_qstash.testing.overrides import Overrides
-from django_qstash.testing.sandbox import Delivered, QStashSandbox
+from django_qstash.testing.sandbox import QStashSandbox
 from django_qstash.wire import durations
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from django_qstash.testing.door import Delivered
     from django_qstash.testing.stage import Rehearsal, Role
     from django_qstash.workflows.handles import RunHandle
 

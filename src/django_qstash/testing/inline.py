@@ -13,10 +13,11 @@ from django_qstash.exceptions import NonDeterminismError, WorkflowError
 from django_qstash.messages import new_id
 from django_qstash.tasks.outbox import in_transaction
 from django_qstash.testing.overrides import Overrides, unknown
-from django_qstash.testing.sandbox import Delivered, QStashSandbox
+from django_qstash.testing.sandbox import QStashSandbox
 from django_qstash.testing.transport import open_sandboxes
 
 if TYPE_CHECKING:
+    from django_qstash.testing.door import Delivered
     from django_qstash.testing.stage import Role
     from django_qstash.workflows.handles import RunHandle
 

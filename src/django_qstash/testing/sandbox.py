@@ -6,24 +6,22 @@ import contextvars
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 from django.test import override_settings
 
-from django_qstash import clock, messages
+from django_qstash import clock
 from django_qstash.conf import settings
 from django_qstash.devserver.faults import Knobs
 from django_qstash.devserver.keys import Keys
 from django_qstash.devserver.message import FINAL, Answer, Attempt
 from django_qstash.devserver.state import State
-from django_qstash.exceptions import MessageError
-from django_qstash.messages import TaskMessage
 from django_qstash.tasks.outbox import AfterCommit, get_outbox, in_transaction
 from django_qstash.testing import door
 from django_qstash.testing.crash import Crash, Fuse
-from django_qstash.testing.sent import SentTask
+from django_qstash.testing.door import Delivered
+from django_qstash.testing.sent import SentTask, identity_of, letter_of
 from django_qstash.testing.transport import SandboxTransport, open_sandboxes
 
 if TYPE_CHECKING:
@@ -44,21 +42,6 @@ BEFORE_PUBLISH, AFTER_PUBLISH = "before a publish", "after a publish"
 #: The clock moves from one due time to the next; so often in vain, with no message that has its
 #: time ahead, means that nothing will come.
 IN_VAIN = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """One delivery, and what came of it."""
-
-    message_id: str
-    url: str
-    #: The HTTP status of the answer; 0 where the process died.
-    status: int
-    body: bytes
-    retried: int
-    crashed: bool = False
-    #: The steps at which it could have died: :class:`Crash`.
-    steps: int = 0
 
 
 class VirtualTime(clock.VirtualClock):
@@ -174,7 +157,7 @@ class QStashSandbox:
         self.commit()
         found = []
         for envelope, receipt in self._noted:
-            message = _letter(envelope.body)
+            message = letter_of(envelope.body)
             # Copies of the same letter, for later, are QStash's business.
             if message is not None and not (receipt.deduplicated or message.p or message.life):
                 found.append(SentTask(message, envelope, receipt.message_id))
@@ -293,7 +276,7 @@ class QStashSandbox:
         with self.lock:
             attempts = self.state.machine.due()
         for attempt in attempts:
-            letter = _identity(attempt.message.spec.body)
+            letter = identity_of(attempt.message.spec.body)
             answer = self._deliver(attempt, None if letter in self._died else crash_at)
             if crash_at is not None:
                 self._died.add(letter)
@@ -317,7 +300,7 @@ class QStashSandbox:
         if not door.is_ours(message.url):
             self.outside.append(attempt)
             return Answer(status=200)
-        fuse = Fuse(crash_at, self._told)
+        fuse = Fuse(crash_at, self.on_moment)
         self._at_work.append(attempt)
         self._seen[message.id] = attempt
         crashed = False
@@ -371,7 +354,7 @@ class QStashSandbox:
         if self._fuse is not None:
             self._fuse.breathe()
             self.commit()
-            self._told(where)
+            self.on_moment(where)
 
     def die(self, where: str) -> None:
         """Let the process of the innermost delivery die now. Raises :class:`Crash`."""
@@ -382,9 +365,6 @@ class QStashSandbox:
     def depth(self) -> int:
         """How many deliveries are at work, one within the other."""
         return self._depth
-
-    def _told(self, where: str) -> None:
-        self.on_moment(where)
 
     # --- what the transport tells ---------------------------------------------------------------
 
@@ -414,23 +394,6 @@ class QStashSandbox:
                     call()
         if self._depth == 0 and not self.is_down and (outbox := get_outbox()) is not None:
             outbox.sweep()
-
-
-def _letter(body: bytes) -> TaskMessage | None:
-    """The letter of a task; ``None`` for anything else that may be published."""
-    try:
-        letter = messages.decode(body)
-        if messages.kind_of(letter) == TaskMessage.kind:
-            return TaskMessage.from_dict(letter)
-    except MessageError:
-        pass
-    return None
-
-
-def _identity(body: bytes) -> Any:
-    """What is equal in all copies of a letter."""
-    message = _letter(body)
-    return body if message is None else (message.id, message.run, message.retries)
 
 
 def _name(task: Any) -> str:

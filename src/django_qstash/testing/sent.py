@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django_qstash import serialization
+from django_qstash import messages, serialization
+from django_qstash.exceptions import MessageError
+from django_qstash.messages import TaskMessage
 from django_qstash.wire import durations
 
 if TYPE_CHECKING:
-    from django_qstash.messages import TaskMessage
     from django_qstash.wire.envelope import Envelope
 
 
@@ -78,3 +79,20 @@ class SentTask:
 def as_sent(value: Any) -> Any:
     """The value after its way through JSON."""
     return serialization.loads(serialization.dumps(value))
+
+
+def letter_of(body: bytes) -> TaskMessage | None:
+    """The letter of a task; ``None`` for anything else that may be published."""
+    try:
+        letter = messages.decode(body)
+        if messages.kind_of(letter) == TaskMessage.kind:
+            return TaskMessage.from_dict(letter)
+    except MessageError:
+        pass
+    return None
+
+
+def identity_of(body: bytes) -> Any:
+    """What is equal in all copies of a letter."""
+    message = letter_of(body)
+    return body if message is None else (message.id, message.run, message.retries)
