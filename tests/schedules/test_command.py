@@ -312,6 +312,35 @@ class TestPrune:
         assert not TaskSchedule.objects.exists()
 
 
+class TestOddBodies:
+    """Ours by their shape, and no row can be made of them."""
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"call": {"headers": 5}}, "headers must be an object"),
+            ({"call": {"retries": "x"}}, "retries='x'"),
+            ({"call": {"flow_control": "x"}}, "flow_control='x'"),
+            ({"only_on": "bad"}, "it ends before the hour"),
+            ({"args": ["\0"]}, "holds a NUL"),
+        ],
+    )
+    def test_they_are_told_of_and_left_alone(self, qstash, changes, words):
+        letter = {"v": 1, "kind": "schedule", "id": "odd", "name": "n", "task": NOTE, "args": ["x"]}
+        put("odd", {**letter, **changes})
+        put("good", {**letter, "id": "good"})
+        for printed in (sync_now(), sync_now()):
+            assert "odd cannot be taken over, and is left alone" in printed
+            assert words in printed
+        assert [row.schedule_id for row in TaskSchedule.objects.all()] == ["good"]
+        assert set(there(qstash)) == {"odd", "good"}
+
+    def test_one_whose_task_is_gone_is_taken_over_and_says_so(self, qstash):
+        put("odd", {"v": 1, "kind": "schedule", "id": "odd", "name": "n", "task": "gone.task"})
+        assert "take over 'n'" in sync_now()
+        assert "No task 'gone.task'" in TaskSchedule.objects.get().sync_error
+
+
 class TestAsking:
     def test_it_asks_before_it_does_anything(self, qstash, monkeypatch):
         TaskSchedule.objects.bulk_create([TaskSchedule(name="bulk", cron="@daily", task_name=NOTE)])

@@ -217,6 +217,13 @@ class _Planner:
             )
         elif not getattr(letter, "code", ""):
             row = imported(found, letter)
+            # A task may be gone from this code, and come back; the row says so.
+            wrong = [error for name, error in row.problems().items() if name != "task_name"]
+            if wrong:
+                self.result.notes.append(
+                    f"{found.id} cannot be taken over, and is left alone: {wrong[0]}"
+                )
+                return
             self._step("take over", row.name, "QStash has it", lambda: self._import(row, found))
 
     # --- the steps --------------------------------------------------------------------------------
@@ -299,7 +306,8 @@ class _Planner:
                 row.synced_as = fingerprint(wanted)
         # Its task may be gone from this code: the row then says so. Another deployment may have
         # taken it over since we looked.
-        TaskSchedule.objects.using(self.using).bulk_create([row], ignore_conflicts=True)
+        with transaction.atomic(using=self.using):
+            TaskSchedule.objects.using(self.using).bulk_create([row], ignore_conflicts=True)
         return Pushed("taken over")
 
 
