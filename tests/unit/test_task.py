@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from django.utils.functional import lazystr
+from django.utils.translation import gettext_lazy
 
 from django_qstash import (
     AsyncResult,
@@ -112,6 +113,7 @@ class TestDecorating:
             {"time_limit": "5"},
             {"time_limit": -1},
             {"soft_time_limit": True},
+            {"priority": "high"},
         ],
         ids=str,
     )
@@ -378,6 +380,15 @@ class TestSending:
             {"retries": "many"},
             {"serializer": "pickle"},
             {"queue": "a\nb"},
+            {"priority": "high"},
+            {"priority": 3.5},
+            {"priority": True},
+            {"shadow": 5},
+            {"argsrepr": 5},
+            {"headers": [1]},
+            {"headers": "x"},
+            {"link": 5},
+            {"link_error": "name"},
         ],
         ids=str,
     )
@@ -385,6 +396,14 @@ class TestSending:
         with pytest.raises(OptionError):
             tasks.add.apply_async((1, 2), **option)
         assert outbox.sent == []
+
+    @pytest.mark.django_db
+    def test_an_option_of_another_kind_is_carried_as_what_it_means(self, loopback):
+        result = tasks.add.apply_async(
+            (1, 2), ignore_result=1, shadow=gettext_lazy("sum"), expires=timedelta(minutes=5)
+        )
+        assert result.state == "SUCCESS"
+        assert AsyncResult(result.id).result is None
 
     def test_a_task_id_of_one_s_own(self, outbox):
         result = tasks.add.apply_async((1, 2), task_id="order-7")

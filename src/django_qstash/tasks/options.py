@@ -9,9 +9,11 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from django.utils.functional import Promise
 
 from django_qstash import clock, conf
 from django_qstash.conf import settings
@@ -112,12 +114,36 @@ def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], d
             if value is not None:
                 delivery[name] = clean_one(name, value)
         elif name in CELERY:
-            celery[name] = value
+            celery[name] = _carried(name, value)
         elif name == "serializer":
             refuse_serializer(value)
         elif name not in BROKER:
             own[name] = value
     return celery, delivery, own
+
+
+def _carried(name: str, value: Any) -> Any:
+    """The value as a letter holds it: one of another kind would be refused where it arrives."""
+    if value is None:
+        return None
+    if name == "ignore_result":
+        return bool(value)
+    if name == "priority":
+        return check_priority(value)
+    if name in ("shadow", "argsrepr", "kwargsrepr"):
+        if not isinstance(value, (str, Promise)):
+            raise OptionError(f"{name}={value!r} must be a text.")
+        return str(value)
+    if name == "headers" and not isinstance(value, Mapping):
+        raise OptionError(f"headers={value!r} must be a mapping.")
+    return value
+
+
+def check_priority(priority: Any) -> int | None:
+    """A whole number, or none. Raises :class:`OptionError`."""
+    if priority is None or (isinstance(priority, int) and not isinstance(priority, bool)):
+        return priority
+    raise OptionError(f"priority={priority!r} must be a whole number.")
 
 
 def unstamped(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -194,10 +220,12 @@ def due(celery: Mapping[str, Any]) -> str | None:
 
 
 def expiry(value: Any) -> str | None:
-    """``expires`` as ISO 8601 in UTC: a number counts seconds from now. Raises OptionError."""
+    """``expires`` as ISO 8601 in UTC: a number or timedelta counts from now. Raises OptionError."""
     if value is None:
         return None
     try:
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return iso(clock.time() + value)
         return iso(instant(value))
@@ -285,6 +313,7 @@ def _positive(name: str, value: Any) -> float:
 def of_task(task: Any) -> dict[str, Any]:
     """The delivery options that hold for all calls of a task, cleaned. Raises OptionError."""
     queue = check_queue(task.queue or task.routing_key)
+    check_priority(task.priority)
     expiry(task.expires)
     for name in ("time_limit", "soft_time_limit"):
         if value := getattr(task, name):

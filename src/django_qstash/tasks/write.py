@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_qstash import conf, serialization
 from django_qstash.conf import settings
-from django_qstash.exceptions import EncodeError, PayloadTooLarge
+from django_qstash.exceptions import EncodeError, OptionError, PayloadTooLarge
 from django_qstash.messages import TaskMessage, new_id, new_run
 from django_qstash.tasks import correlation
 from django_qstash.tasks import options as call_options
@@ -209,6 +209,9 @@ def signature_dicts(signatures: Any) -> list[dict[str, Any]]:
         return []
     from django_qstash.tasks.canvas import as_list, maybe_signature
 
+    for each in as_list(signatures):
+        if not isinstance(each, Mapping) and not hasattr(each, "apply_async"):
+            raise OptionError(f"{each!r} cannot be called: link to signatures such as task.s().")
     return [dict(maybe_signature(sig)) for sig in as_list(signatures)]
 
 
