@@ -18,7 +18,12 @@ from django_qstash import (
     shared_task,
     signature,
 )
-from django_qstash.exceptions import ChordError, ImproperlyConfigured, ResultsNotInstalled
+from django_qstash.exceptions import (
+    ChordError,
+    ImproperlyConfigured,
+    OptionError,
+    ResultsNotInstalled,
+)
 from django_qstash.messages import TaskMessage
 from django_qstash.results.models import Chord, GroupMember, TaskResult
 from django_qstash.tasks.registry import tasks as registry
@@ -160,6 +165,17 @@ class TestOptions:
 
         result = canvas(limited).apply_async()
         assert (result.state, result.result) == ("SUCCESS", 50)
+
+    @pytest.mark.parametrize("options", [{"expires": "never"}, {"priority": "high"}], ids=str)
+    def test_a_wrong_one_of_a_later_step_is_refused_at_the_call(self, t, outbox, options):
+        with pytest.raises(OptionError):
+            chain(t.ident.si(1), t.ident.si(2).set(**options))()
+        assert outbox.sent == []
+
+    def test_a_wrong_one_of_an_errback_leaves_the_failure_as_it_is(self, t, outbox):
+        result = t.boom.apply_async(link_error=t.told.si().set(expires="never"))
+        assert knock(outbox.sent.pop().body).status_code == 489
+        assert isinstance(result.result, ValueError)
 
     def test_on_a_member_that_member(self, t, outbox):
         group(t.add.s(1), t.add.s(2).set(countdown=9))()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django_qstash.conf import settings
 from django_qstash.exceptions import OptionError, ResultsNotInstalled
 from django_qstash.messages import TaskMessage, derived_run, new_run
+from django_qstash.tasks import options as call_options
 from django_qstash.tasks import outbox, send, write
 from django_qstash.tasks.plan import (
     Call,
@@ -80,7 +81,7 @@ def launch(sig: Signature) -> Any:
     if not row:
         return None
     using = outbox.checked(_database(row[0], given))
-    _refuse_later_databases(row[1:], using)
+    _check_later_options(row[1:], using)
     found = current_delivery()
     parent = found[1] if found else None
     origin = Origin(
@@ -117,8 +118,8 @@ def _database(first: Stage, given: Any) -> Any:
     return named.pop() if named else None
 
 
-def _refuse_later_databases(later: Row, using: Any) -> None:
-    """What a delivery sends is in no transaction of the caller's."""
+def _check_later_options(later: Row, using: Any) -> None:
+    """What a delivery sends is in no transaction of the caller's, and has options that can be."""
     for call in calls(later):
         named = call.sig.options.get("using")
         if named not in (None, using):
@@ -126,6 +127,8 @@ def _refuse_later_databases(later: Row, using: Any) -> None:
                 f"using={named!r} on {call.sig.task}: a later step is sent by a delivery, in no "
                 "transaction of yours. Give the option to the whole canvas."
             )
+        # Wrong ones would be found by that delivery, which nobody waits for.
+        call_options.check(call.sig.options)
 
 
 # --- rows to letters -----------------------------------------------------------------------------

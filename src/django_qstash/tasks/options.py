@@ -122,6 +122,15 @@ def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], d
     return celery, delivery, own
 
 
+def check(options: Mapping[str, Any]) -> None:
+    """Raises :class:`OptionError` for options that no call can have."""
+    celery, _, _ = split(unstamped(options)[0])
+    due(celery)
+    expiry(celery.get("expires"))
+    check_queue(celery.get("queue"))
+    limits(celery, None)
+
+
 def _carried(name: str, value: Any) -> Any:
     """The value as a letter holds it: one of another kind would be refused where it arrives."""
     if value is None:

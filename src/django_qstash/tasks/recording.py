@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django_qstash import serialization, states
-from django_qstash.exceptions import EncodeError, PayloadTooLarge
+from django_qstash.exceptions import EncodeError, OptionError, PayloadTooLarge
 from django_qstash.tasks import execute, send
 from django_qstash.tasks.failure import exception_as_data
 from django_qstash.tasks.registry import tasks
@@ -16,6 +17,8 @@ from django_qstash.tasks.successors import after_success, errbacks
 if TYPE_CHECKING:
     from django_qstash.messages import TaskMessage
     from django_qstash.tasks.request import Context
+
+logger = logging.getLogger("django_qstash.tasks")
 
 
 def as_record(
@@ -40,8 +43,12 @@ def as_record(
             return as_record(message, context, execute.failure(error))
     try:
         letters = _owed(message, outcome)
-    except (EncodeError, PayloadTooLarge) as error:
-        return as_record(message, context, execute.failure(error))
+    except (EncodeError, PayloadTooLarge, OptionError, TypeError, ValueError) as error:
+        if outcome.state != states.FAILURE:
+            return as_record(message, context, execute.failure(error))
+        # It has failed already: that counts, whoever cannot be told of it.
+        logger.exception("Nobody is told that %s[%s] failed.", message.task, message.id)
+        letters = []
     record = Outcome(
         status=outcome.state,
         result=None if ignored else text,
