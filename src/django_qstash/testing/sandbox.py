@@ -240,8 +240,9 @@ class QStashSandbox:
             for message in self.state.machine.messages.values()
             if not message.done
         ]
-        if not self.state.schedules and awaited and min(awaited) > self.clock.time():
-            # What else it has timers for, such as what is past its retention, can wait.
+        others = self.state.schedules or self.state.machine.faults.knobs.duplicate
+        if not others and awaited and min(awaited) > self.clock.time():
+            # But for fires and second deliveries, timers can wait: for what is past its retention.
             due = min(awaited)
         self.clock.advance_to(due)
         return True
