@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
 from django_qstash import clock
@@ -19,20 +19,19 @@ GROWTH = 1.5
 _may_join: ContextVar[bool] = ContextVar("django_qstash_may_join", default=False)
 
 
-@contextmanager
-def allow_join_result() -> Iterator[None]:
+def allow_join_result() -> AbstractContextManager[None]:
     """Let ``get()`` wait inside a task in this block. Celery: ``allow_join_result``."""
-    token = _may_join.set(True)
-    try:
-        yield
-    finally:
-        _may_join.reset(token)
+    return _joining(allowed=True)
+
+
+def denied_join_result() -> AbstractContextManager[None]:
+    """Refuse ``get()`` inside a task again in this block. Celery: ``denied_join_result``."""
+    return _joining(allowed=False)
 
 
 @contextmanager
-def denied_join_result() -> Iterator[None]:
-    """Refuse ``get()`` inside a task again in this block. Celery: ``denied_join_result``."""
-    token = _may_join.set(False)
+def _joining(*, allowed: bool) -> Iterator[None]:
+    token = _may_join.set(allowed)
     try:
         yield
     finally:

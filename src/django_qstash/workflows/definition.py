@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_qstash.exceptions import NotRegistered, UnknownWorkflowError
 from django_qstash.tasks.registry import tasks
+from django_qstash.tasks.store import get_store
 from django_qstash.tasks.task import Task
 from django_qstash.workflows import persistence, replay
 from django_qstash.workflows.binding import Input
@@ -141,6 +142,16 @@ class Workflow(Task[..., Any]):
         data = self.input.of_call(args, kwargs)
         self.input.validated(data)
         return data
+
+    def bind_letter(self, message: TaskMessage) -> Any:
+        """The run's input from a task's letter; for a chord's body its header's values come first.
+
+        Raises as :meth:`bind_call`.
+        """
+        args = list(message.args)
+        if message.header is not None:
+            args.insert(0, get_store().header_values(message.header))
+        return self.bind_call(args, message.kwargs)
 
     def bind_data(self, data: Any) -> Any:
         """The run's input for one value; raises as :meth:`bind_call`."""

@@ -12,7 +12,6 @@ from django_qstash.messages import TaskMessage, WorkflowMessage
 from django_qstash.sql.clock import DatabaseClock
 from django_qstash.tasks import execute
 from django_qstash.tasks.receive import is_over
-from django_qstash.tasks.store import get_store
 from django_qstash.wire.delivery import Delivery, Reply
 from django_qstash.workflows import births, ending, engine, letters, rows
 from django_qstash.workflows.births import Birth
@@ -41,10 +40,7 @@ def open_letter(
         if is_over(message):
             return None
         try:
-            args = list(message.args)
-            if message.header is not None:
-                args.insert(0, get_store().header_values(message.header))
-            data = workflow.bind_call(args, message.kwargs)
+            data = workflow.bind_letter(message)
         except (TypeError, InputValidationError) as error:
             return execute.failure(error)
         run = _begin(workflow, message, data, len(delivery.body))

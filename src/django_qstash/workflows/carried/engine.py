@@ -71,10 +71,7 @@ def open_letter(
     if forced is None and receive.is_over(message):
         return None
     try:
-        args = list(message.args)
-        if message.header is not None:
-            args.insert(0, get_store().header_values(message.header))
-        data = workflow.bind_call(args, message.kwargs)
+        data = workflow.bind_letter(message)
     except (TypeError, InputValidationError) as error:
         return execute.failure(error)
     limit = workflow.run_timeout
