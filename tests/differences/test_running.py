@@ -8,7 +8,7 @@ import time
 import pytest
 from django.core.checks import run_checks
 
-from django_qstash import AsyncResult, Celery, Ignore, Reject, Retry, chain, shared_task
+from django_qstash import AsyncResult, Celery, Ignore, Reject, Retry, Task, chain, shared_task
 from django_qstash.exceptions import MaxRetriesExceededError, SoftTimeLimitExceeded
 from django_qstash.messages import TaskMessage, decode
 from django_qstash.results.database import DatabaseStore
@@ -225,6 +225,35 @@ def test_the_host_is_the_web_servers():
         hostname(),
         {"exchange": "", "routing_key": "mail", "priority": None, "redelivered": True},
     ]
+
+
+@shows("call-and-autoretry")
+def test_what_an_overridden_call_raises_is_tried_again(outbox):
+    class Guarded(Task):
+        def __call__(self, *args, **kwargs):
+            seen.append("called")
+            raise ConnectionError("no lock")
+
+    seen = []
+    task = shared_task(name="guarded", base=Guarded, autoretry_for=(ConnectionError,))(lambda: 1)
+    result = task.delay()
+    knock(outbox.sent.pop().body)
+
+    assert (seen, result.state, len(outbox.sent)) == (["called"], "RETRY", 1)
+
+
+@shows("on-bound")
+def test_no_application_tells_a_task_that_it_took_it():
+    class Bound(Task):
+        def on_bound(self, app):
+            told.append(app)
+
+    told = []
+    app = Celery("proj")
+    task = app.task(lambda: 5, name="proj.bound", base=Bound)
+    app.finalize()
+
+    assert (task(), told) == (5, [])
 
 
 @shows("request-headers")

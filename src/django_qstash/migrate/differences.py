@@ -143,6 +143,20 @@ RUNNING = (
         (attribute("request.hostname"),),
     ),
     Difference(
+        "call-and-autoretry",
+        "`autoretry_for` of a task whose class overrides `__call__`",
+        "Is around `run`: `__call__` sees `Retry`, and what it raises itself is not tried again.",
+        "Is around `__call__`, which sees the exception; what it raises counts as well.",
+        "What wraps a task in a transaction or a lock is tried again with it.",
+    ),
+    Difference(
+        "on-bound",
+        "`Task.on_bound(app)`",
+        "Is called when an application takes the task.",
+        "Is never called: a task is there without an application.",
+        "Do it in `__init_subclass__`, or in a receiver of `worker_process_init`.",
+    ),
+    Difference(
         "request-headers",
         "`request.headers` of a call without any",
         "None.",
