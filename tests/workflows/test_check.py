@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import socket
+import threading
 import urllib.request
 from io import StringIO
 
@@ -304,6 +305,29 @@ class TestNothingHappens:
         (told,) = found().warnings
         assert "writes to the database (INSERT shop_effect) outside of a step" in told
         assert dump() == before
+
+    def test_a_thread_that_has_the_number_of_one_that_ended_is_refused(self):
+        refused, ends = [], threading.Event()
+
+        def reach():
+            try:
+                socket.getaddrinfo("shop.example.com", 80)
+            except guard.NetworkRefused:
+                refused.append(threading.get_ident())
+
+        before = [threading.Thread(target=ends.wait, args=(10,)) for _ in range(20)]
+        for thread in before:
+            thread.start()
+        numbers = {thread.ident for thread in before}
+        with guard.tried():
+            ends.set()
+            for thread in before:
+                thread.join()
+            for _ in range(20):
+                (after := threading.Thread(target=reach)).start()
+                after.join()
+        assert len(refused) == 20
+        assert numbers & set(refused)
 
     def test_other_threads_keep_their_network(self):
         with guard.tried() as noticed, pytest.raises(guard.NetworkRefused):

@@ -47,8 +47,9 @@ class Noticed:
     writes: list[str] = field(default_factory=list)
     #: Addresses, or what was to be published; the first ended it.
     network: list[str] = field(default_factory=list)
-    #: Threads that were there before, which go on as they like.
-    _others: frozenset[int | None] = frozenset()
+    #: Threads that were there before, which go on as they like. Not their idents: a new thread may
+    #: have that of one that has ended meanwhile.
+    _others: frozenset[threading.Thread] = frozenset()
 
     def statement(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
         """A wrapper of a connection's statements."""
@@ -71,8 +72,7 @@ def tried() -> Iterator[Noticed]:
 
     The latter holds for this thread and for those that the block starts: :class:`NetworkRefused`.
     """
-    own = threading.get_ident()
-    others = frozenset(thread.ident for thread in threading.enumerate()) - {own}
+    others = frozenset(threading.enumerate()) - {threading.current_thread()}
     noticed = Noticed(_others=others)
     with ExitStack() as stack:
         for alias in connections:
@@ -130,7 +130,7 @@ def _hear(event: str, args: tuple[Any, ...]) -> None:
         # A Unix socket: the system's log, or a database's.
         return
     for noticed in _refusing:
-        if threading.get_ident() not in noticed._others:  # noqa: SLF001
+        if threading.current_thread() not in noticed._others:  # noqa: SLF001
             noticed.refuse(_shown(address))
 
 
