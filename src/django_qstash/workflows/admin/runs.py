@@ -22,6 +22,7 @@ from django.utils.translation import gettext_lazy
 
 from django_qstash import clock
 from django_qstash.exceptions import PublishError, UnknownWorkflowError, WorkflowError
+from django_qstash.readonly import ReadOnlyAdmin
 from django_qstash.tasks.registry import tasks
 from django_qstash.workflows import persistence, price, rows
 from django_qstash.workflows.admin import shown, timeline
@@ -71,7 +72,7 @@ def _action(deed: Deed) -> Callable[..., Any]:
 
 
 @admin.register(WorkflowRun)
-class WorkflowRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class WorkflowRunAdmin(ReadOnlyAdmin):
     """Nothing is edited: a row is what the engine goes by. What may be done are the buttons."""
 
     class Media:
@@ -181,12 +182,6 @@ class WorkflowRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(f"{APP}.start_workflow")
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
 
     def has_signal_permission(self, request: HttpRequest) -> bool:
         return self._holds(request, "signal")
