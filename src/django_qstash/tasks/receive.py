@@ -28,7 +28,7 @@ from django_qstash.tasks.failure import to_exception
 from django_qstash.tasks.recording import as_record
 from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.renewal import kept
-from django_qstash.tasks.request import Context, hostname
+from django_qstash.tasks.request import Context, make_context
 from django_qstash.tasks.store import (
     Busy,
     Claimed,
@@ -329,51 +329,6 @@ class _RollBack(Exception):
 def at_most_once(task: Task[..., Any]) -> bool:
     """True if the task says that it must not run again after its process died."""
     return task.acks_late is False or task.reject_on_worker_lost is False
-
-
-def make_context(message: TaskMessage, delivery: Delivery, task: Task[..., Any] | None) -> Context:
-    """``self.request`` of the delivery of a letter."""
-    return Context(
-        id=message.id,
-        task=message.task,
-        args=message.args,
-        kwargs=message.kwargs,
-        retries=message.retries,
-        root_id=message.root_id or message.id,
-        parent_id=message.parent_id,
-        group=message.group,
-        group_index=message.group_index,
-        chord=message.chord,
-        chain=message.chain or None,
-        callbacks=message.callbacks or None,
-        errbacks=message.errbacks or None,
-        eta=message.eta,
-        expires=message.expires,
-        shadow=message.shadow,
-        argsrepr=message.argsrepr,
-        kwargsrepr=message.kwargsrepr,
-        stamps=message.stamps or None,
-        stamped_headers=message.stamped_headers or None,
-        replaced_task_nesting=message.replaced_task_nesting,
-        timelimit=message.timelimit or call_options.limits({}, task),
-        called_directly=False,
-        headers=dict(message.headers),
-        hostname=hostname(),
-        correlation_id=message.id,
-        ignore_result=(
-            task.ignores_result(message.ignore_result)
-            if task is not None
-            else bool(message.ignore_result)
-        ),
-        delivery_info={
-            "exchange": "",
-            "routing_key": message.queue,
-            "priority": message.priority,
-            "redelivered": delivery.retried > 0,
-        },
-        properties={"correlation_id": message.id, "message_id": delivery.message_id},
-        message=message,
-    )
 
 
 def _send_on(message: TaskMessage) -> Reply | None:

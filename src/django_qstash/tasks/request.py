@@ -9,10 +9,13 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from django_qstash.tasks import options as call_options
+
 if TYPE_CHECKING:
     from django_qstash.exceptions import Retry
     from django_qstash.messages import TaskMessage
     from django_qstash.tasks.task import Task
+    from django_qstash.wire.delivery import Delivery
 
 
 class Context:
@@ -245,3 +248,48 @@ def get_current_task() -> Task[..., Any] | None:
     """The task under way in this thread or coroutine. Celery: ``get_current_task``."""
     found = current()
     return found[0] if found else None
+
+
+def make_context(message: TaskMessage, delivery: Delivery, task: Task[..., Any] | None) -> Context:
+    """``self.request`` of the delivery of a letter."""
+    return Context(
+        id=message.id,
+        task=message.task,
+        args=message.args,
+        kwargs=message.kwargs,
+        retries=message.retries,
+        root_id=message.root_id or message.id,
+        parent_id=message.parent_id,
+        group=message.group,
+        group_index=message.group_index,
+        chord=message.chord,
+        chain=message.chain or None,
+        callbacks=message.callbacks or None,
+        errbacks=message.errbacks or None,
+        eta=message.eta,
+        expires=message.expires,
+        shadow=message.shadow,
+        argsrepr=message.argsrepr,
+        kwargsrepr=message.kwargsrepr,
+        stamps=message.stamps or None,
+        stamped_headers=message.stamped_headers or None,
+        replaced_task_nesting=message.replaced_task_nesting,
+        timelimit=message.timelimit or call_options.limits({}, task),
+        called_directly=False,
+        headers=dict(message.headers),
+        hostname=hostname(),
+        correlation_id=message.id,
+        ignore_result=(
+            task.ignores_result(message.ignore_result)
+            if task is not None
+            else bool(message.ignore_result)
+        ),
+        delivery_info={
+            "exchange": "",
+            "routing_key": message.queue,
+            "priority": message.priority,
+            "redelivered": delivery.retried > 0,
+        },
+        properties={"correlation_id": message.id, "message_id": delivery.message_id},
+        message=message,
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django_qstash.tasks.receive import make_context
 from django_qstash.tasks.recording import as_record
+from django_qstash.tasks.request import make_context
 from django_qstash.tasks.store import Claimed, get_store
 from django_qstash.wire.delivery import Delivery
 
