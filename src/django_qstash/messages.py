@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, ClassVar
@@ -319,6 +320,14 @@ def decode(body: bytes) -> dict[str, Any]:
     if not isinstance(letter, dict):
         raise MessageError(f"The body is a JSON {type(letter).__name__}, not an object.")
     return letter
+
+
+def source_of(callback: Mapping[str, Any]) -> bytes:
+    """The body of the message that a failure callback is about. Raises :class:`MessageError`."""
+    try:
+        return b64decode(callback["sourceBody"], validate=True)
+    except (KeyError, TypeError, ValueError):
+        raise MessageError("The failure callback holds no readable sourceBody.") from None
 
 
 def kind_of(letter: Mapping[str, Any]) -> str:

@@ -235,6 +235,11 @@ def calls(ctx, url, options=None):
     return [answer.status_code, answer["data"], answer["status_code"]]
 
 
+@workflow(timeout=60)
+def hurried_call(ctx, url):
+    return ctx.step.call("call", url, via="qstash").status_code
+
+
 @workflow
 def calls_with_secret(ctx, url):
     headers = {"Authorization": "Bearer secret", "Idempotency-Key": "mine"}

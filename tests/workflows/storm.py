@@ -215,7 +215,9 @@ class Storm:
             "maxRetries": options["retries"],
         }
         body = json.dumps(told).encode()
-        self.take(Envelope(url=options["callback"], body=body, options={"retries": 3}))
+        headers = options["callback_headers"]
+        back = {"retries": int(headers["Retries"]), "failure_callback": headers["Failure-Callback"]}
+        self.take(Envelope(url=options["callback"], body=body, options=back))
         return status
 
     def _answered(self, message: Message, status: int, answer: Any) -> None:

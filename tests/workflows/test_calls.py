@@ -5,18 +5,30 @@ from __future__ import annotations
 import json
 import threading
 from base64 import b64encode
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import pytest
 
+from django_qstash import clock
 from django_qstash.exceptions import RunFailed
+from django_qstash.testing.crash import Crash
+from django_qstash.workflows import sweep
 from django_qstash.workflows.calls import Call, _check_connection, _is_link_local
-from django_qstash.workflows.models import StepExecution
+from django_qstash.workflows.models import StepExecution, WorkflowRun
 from tests.door import knock
 from tests.shop import workflows as w
 from tests.workflows.deliver import deliver
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+#: What QStash tells of a call that went well.
+ANSWER = {"status": 200, "body": b64encode(b'{"ok": true}').decode(), "header": {}}
+
+
+def _answer(callback: str) -> Any:
+    return knock(ANSWER, query=callback.partition("?")[2])
 
 
 class Service(BaseHTTPRequestHandler):
@@ -142,14 +154,128 @@ class TestByQStash:
         # As if the record had never been written.
         StepExecution.objects.all().delete()
         row = run.run
-        row.status, row.generation, row.waits = "running", 0, ""
+        row.status, row.generation, row.waits, row.wake_at = "running", 0, "", None
         row.save()
         deliver(outbox, 0)
 
         assert outbox.sent[2].options["deduplication_id"] == first.options["deduplication_id"]
 
+    @pytest.mark.parametrize("dies", [False, True])
+    def test_an_answer_that_is_faster_than_the_record_is_kept(self, dies, outbox, monkeypatch):
+        """QStash would be out of patience before the lease of who died with the call published."""
+        publish, answers = outbox.publish, []
+
+        def answered(envelope):
+            receipt = publish(envelope)
+            if "callback" in envelope.options:
+                answers.append(_answer(envelope.options["callback"]).json()["status"])
+                if dies:
+                    raise Crash
+            return receipt
+
+        monkeypatch.setattr(outbox, "publish", answered)
+        run = w.calls.trigger({"url": "https://api.example.com/x", "options": {"via": "qstash"}})
+        with suppress(Crash):
+            deliver(outbox)
+
+        assert answers == ["received"]
+        if dies:
+            WorkflowRun.objects.update(lease_until=0)
+            deliver(outbox, 0)
+        assert run.result(1) == [200, {"ok": True}, 200]
+        assert len(outbox.sent) == 2
+
     def test_a_callback_for_nothing_is_refused(self, outbox):
         assert knock({"status": 200}, query="callback=call&run=x").status_code == 489
+        assert knock({"status": 200}, query="callback=call&run=x&step=s&o=0").status_code == 489
+
+    def test_a_callback_of_a_run_that_is_not_so_far_comes_again(self, outbox):
+        """The database was set back, or is a copy that lags."""
+        run = w.calls.trigger({"url": "https://api.example.com/x", "options": {"via": "qstash"}})
+        deliver(outbox)
+
+        ahead = outbox.sent[1].options["callback"].replace("g=0", "g=7")
+
+        assert _answer(ahead).status_code == 503
+        assert run.status == "waiting"
+
+
+class TestAnswersThatAreLost:
+    """QStash tried to tell what a call came to, and gave that up."""
+
+    @pytest.fixture
+    def run(self, outbox, virtual):
+        run = w.calls.trigger({"url": "https://api.example.com/x", "options": {"via": "qstash"}})
+        deliver(outbox)
+        return run
+
+    def test_qstash_brings_them_once_more_then(self, outbox, run):
+        options = outbox.sent[1].options
+        headers = options["callback_headers"]
+        assert (headers["Retries"], headers["Failure-Callback-Retries"]) == ("3", "3")
+        source = b64encode(json.dumps(ANSWER).encode()).decode()
+
+        given_up = {"status": 503, "sourceBody": source, "dlqId": "x", "retried": 3}
+        for _ in range(2):
+            answer = knock(given_up, query=headers["Failure-Callback"].partition("?")[2])
+            assert answer.json()["status"] == "received"
+        assert _answer(options["callback"]).status_code == 200
+        deliver(outbox)
+
+        assert run.result(1) == [200, {"ok": True}, 200]
+        assert len(outbox.sent) == 3
+
+    def test_what_brings_nothing_is_refused(self, outbox, run):
+        address = outbox.sent[1].options["callback_headers"]["Failure-Callback"]
+
+        assert knock({"status": 503}, query=address.partition("?")[2]).status_code == 489
+
+    def test_no_letter_is_paid_for_meanwhile(self, outbox, run):
+        assert len(outbox.sent) == 2
+        assert run.run.messages == 2
+        # All of QStash's attempts at the call, and at telling of it, twice.
+        half_an_hour = 12 + 148 + 1808
+        assert run.state()["wake_at"].timestamp() == pytest.approx(
+            clock.time() + 3 * half_an_hour + 4 * 30, abs=5
+        )
+
+    def test_the_sweep_has_the_call_made_again(self, outbox, run, virtual):
+        virtual.advance(4000)
+        assert sweep.sweep() == 0
+        virtual.advance(4000)
+        assert sweep.sweep() == 1
+        deliver(outbox)
+
+        first, again = outbox.sent[1], outbox.sent[3]
+        assert again.options["headers"] == first.options["headers"]
+        assert again.options["deduplication_id"] == first.options["deduplication_id"]
+        assert sweep.sweep() == 0
+        assert run.steps()[0].attempts == 1
+        # Whichever of the two brings the answer.
+        assert _answer(first.options["callback"]).json()["status"] == "received"
+        assert _answer(again.options["callback"]).json()["status"] == "received"
+        deliver(outbox)
+        assert run.result(1) == [200, {"ok": True}, 200]
+
+    def test_after_three_times_the_step_has_failed(self, outbox, run, virtual):
+        for _ in range(3):
+            virtual.advance(8000)
+            assert sweep.sweep() == 1
+            deliver(outbox)
+
+        with pytest.raises(RunFailed, match="GET https://api.example.com/x was made 3 times"):
+            run.result(1)
+        assert len([sent for sent in outbox.sent if sent.url.startswith("https://api.")]) == 3
+
+    def test_a_run_with_an_end_of_its_time_has_its_letter(self, outbox, virtual):
+        run = w.hurried_call.trigger({"url": "https://api.example.com/x"})
+        deliver(outbox)
+        assert len(outbox.sent) == 3
+
+        virtual.advance(61)
+        deliver(outbox)
+        with pytest.raises(RunFailed, match="did not end within 60"):
+            run.result(1)
 
 
 class TestRefused:

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 from django_qstash.devserver import expression
 from django_qstash.wire import durations
+from django_qstash.wire.retries import LONGEST, standard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-#: No retry waits longer, whatever asks for it.
-LONGEST = 86400.0
 
 #: In the order in which they are believed. Source: QStash's documentation of retries.
 RETRY_HEADERS = (
@@ -22,12 +20,6 @@ RETRY_HEADERS = (
     "x-ratelimit-reset-requests",
     "x-ratelimit-reset-tokens",
 )
-
-
-def standard(retried: int) -> float:
-    """Seconds before the next retry when ``retried`` were made: 12 s, 148 s, 30 min, 6 h, 1 day."""
-    exponent = 2.5 * (retried + 1)
-    return LONGEST if exponent > 12 else min(LONGEST, math.exp(exponent))
 
 
 def computed(text: str | None, retried: int) -> float:

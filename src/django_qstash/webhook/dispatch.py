@@ -45,6 +45,10 @@ HANDLERS: Mapping[str, tuple[str | None, str]] = {
 CALLBACKS: Mapping[str, tuple[str | None, str]] = {
     "given-up": (None, "django_qstash.webhook.given_up.receive"),
     "call": ("django_qstash.workflows", "django_qstash.workflows.calling.receive"),
+    "call-given-up": (
+        "django_qstash.workflows",
+        "django_qstash.workflows.calling.receive_given_up",
+    ),
 }
 
 

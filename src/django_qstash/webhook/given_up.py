@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from django.apps import apps
 from django.utils.module_loading import import_string
 
 from django_qstash.exceptions import MessageError
-from django_qstash.messages import decode, kind_of
+from django_qstash.messages import decode, kind_of, source_of
 from django_qstash.wire.delivery import Delivery, Reply
 
 Handler = Callable[[Mapping[str, Any], Mapping[str, Any], Delivery], Reply]
@@ -27,11 +26,7 @@ HANDLERS: Mapping[str, tuple[str | None, str]] = {
 def receive(delivery: Delivery) -> Reply:
     """Hand QStash's account, and the letter in it, on. Raises :class:`MessageError`."""
     callback = decode(delivery.body)
-    try:
-        source = b64decode(callback["sourceBody"], validate=True)
-    except (KeyError, TypeError, ValueError):
-        raise MessageError("The failure callback holds no readable sourceBody.") from None
-    letter = decode(source)
+    letter = decode(source_of(callback))
     kind = kind_of(letter)
     app, path = HANDLERS.get(kind, (None, None))
     if path is None or (app is not None and not apps.is_installed(app)):

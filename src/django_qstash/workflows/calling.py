@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
-from django_qstash import serialization
+from django_qstash import clock, serialization
 from django_qstash.exceptions import MessageError, PublishError, WorkflowError
-from django_qstash.messages import decode
+from django_qstash.messages import decode, source_of
 from django_qstash.tasks import send
+from django_qstash.tasks.given_up import LIVES
 from django_qstash.transport.address import callback_url
+from django_qstash.wire import retries
 from django_qstash.wire.delivery import Delivery, Reply
 from django_qstash.wire.envelope import Envelope
 from django_qstash.workflows import (
@@ -30,7 +33,7 @@ from django_qstash.workflows.calls import (
     result_of,
 )
 from django_qstash.workflows.definition import known
-from django_qstash.workflows.entries import completed, failed, waiting
+from django_qstash.workflows.entries import completed, failed, is_due, waiting
 from django_qstash.workflows.history import Entry, Key
 from django_qstash.workflows.waiting import consume, first_of
 
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 
 #: ``?callback=`` of the address that QStash tells what a call came to.
 CALLBACK = "call"
+#: The same of the address that it tells that it could not tell that.
+GIVEN_UP = "call-given-up"
 
 
 def perform(turn: Turn, ask: Ask, key: Key, entry: Entry | None) -> Entry:
@@ -60,16 +65,36 @@ def _through_qstash(turn: Turn, ask: Ask, key: Key, old: Entry | None, call: Cal
         event = first_of(turn, name)
         if event is not None:
             return _received(turn, ask, key, old, call, event)
-        if old is None:
-            # Before the record: its headers are stored nowhere, so nobody else could send it. After
-            # a crash it is sent again, and QStash drops the second by its deduplication id.
-            _publish(turn, key, call, ask)
-        turn.wait(key, old, old or waiting(ask), waits=name)
+        if old is not None and not is_due(old.wake_at):
+            turn.wait(key, old, old, waits=name, letter=False)
+            continue
+        asked = 0 if old is None else old.attempts + 1
+        if asked > LIVES:
+            return _unanswered(turn, ask, key, old, call)
+        # Before the record: its headers are stored nowhere, so nobody else could send it. After a
+        # crash it is sent again, and QStash drops the second by its deduplication id.
+        _publish(turn, key, call, ask)
+        entry = waiting(ask, attempts=asked)
+        entry.wake_at = clock.time() + _longest(turn, ask, call)
+        # Its answer wakes the run: a letter for then would be paid for, and come for nothing. If
+        # QStash has given the answer up by then, the sweep sends one, and the call is made again.
+        turn.wait(key, old, entry, waits=name, letter=False)
+
+
+def _retries(turn: Turn, ask: Ask) -> int:
+    policy = ask.options.policy or turn.workflow.policy
+    return policy.max_attempts - 1
+
+
+def _longest(turn: Turn, ask: Ask, call: Call) -> float:
+    """Seconds within which QStash has made all attempts, and told of the last, if it ever does."""
+    attempts = _retries(turn, ask)
+    telling = retries.longest(int(send.CALLBACK_RETRIES))
+    return retries.longest(attempts) + (attempts + 1) * call.timeout + 2 * telling
 
 
 def _publish(turn: Turn, key: Key, call: Call, ask: Ask) -> None:
     run = turn.hold.run
-    policy = ask.options.policy or turn.workflow.policy
     query = urlencode(
         {"run": run.run_id, "step": key.step_id, "o": key.occurrence, "g": run.generation}
     )
@@ -79,10 +104,16 @@ def _publish(turn: Turn, key: Key, call: Call, ask: Ask) -> None:
         "method": call.method,
         "headers": call.with_key(token),
         "timeout": call.timeout,
-        "retries": policy.max_attempts - 1,
+        "retries": _retries(turn, ask),
         "deduplication_id": f"call-{token}",
         "callback": back,
+        "callback_headers": {
+            "Retries": send.CALLBACK_RETRIES,
+            "Failure-Callback": f"{callback_url(GIVEN_UP)}&{query}",
+            "Failure-Callback-Retries": send.CALLBACK_RETRIES,
+        },
         "failure_callback": back,
+        "failure_callback_headers": {"Retries": send.CALLBACK_RETRIES},
     }
     content_type = next(
         (value for name, value in call.headers.items() if name.lower() == "content-type"),
@@ -99,12 +130,17 @@ def _publish(turn: Turn, key: Key, call: Call, ask: Ask) -> None:
     send.post(envelope)
 
 
+def receive_given_up(delivery: Delivery) -> Reply:
+    """QStash could not tell what a call came to, and tells that: what it would have told counts."""
+    return receive(replace(delivery, body=source_of(decode(delivery.body))))
+
+
 def receive(delivery: Delivery) -> Reply:
     """QStash tells what a call came to: the run that waits for it is woken by the last word."""
     query = delivery.query
     try:
         key = Key(query["step"], int(query["o"]))
-        run_id = query["run"]
+        run_id, generation = query["run"], int(query["g"])
     except (KeyError, ValueError):
         raise MessageError("The callback's address names no step of a run.") from None
     told = decode(delivery.body)
@@ -115,9 +151,8 @@ def receive(delivery: Delivery) -> Reply:
     run = rows.runs().filter(run_id=run_id).first()
     if run is None:
         return Reply.done("over")
-    if run.generation == int(query.get("g") or 0) and run.lease_token is not None:
-        # The call was faster than the record that the run waits for it.
-        return Reply.again("the run is being put down", after=2)
+    if run.generation < generation:
+        return Reply.again("the callback is ahead of its run")
     try:
         content = b64decode(told.get("body") or "", validate=True)
     except ValueError:
@@ -150,3 +185,13 @@ def _received(
     else:
         done = completed(ask, old, serialization.dumps(result))
     return consume(turn, key, old, done, event)
+
+
+def _unanswered(turn: Turn, ask: Ask, key: Key, old: Entry | None, call: Call) -> Entry:
+    where = urlsplit(call.url)
+    error = CallFailed(
+        f"{call.method} {where.scheme}://{where.netloc}{where.path} was made {LIVES + 1} times by "
+        "QStash, and no answer ever came here; see its dead letter queue."
+    )
+    done = failed(ask, old, failures.of_step(str(key), LIVES + 1, error))
+    return turn.record(key, old, done, started_at=clock.now())

@@ -145,20 +145,23 @@ class Turn:
         attempt: int | None = None,
         after: Sequence[Envelope] = (),
         before: Callable[[], bool] = lambda: True,
+        letter: bool = True,
     ) -> None:
         """Put the run down, write, and raise :class:`Suspend`: the letter goes out after that.
 
+        Without ``letter`` none is sent for ``wake_at``, unless the run has an end to its time.
         ``before`` is for rows that are locked before the run's; with false it says that there is
         nothing to wait for. Returns only if so, or if something has come meanwhile: nothing is
         written then, and the caller looks again. Raises :class:`LeaseLost`.
         """
         wake_at = self.before_deadline(wake_at)
-        letter = None
-        if wake_at is not None:
+        envelope = None
+        if wake_at is not None and (letter or self.hold.run.deadline is not None):
             message = letters.of_run(self.hold.run)
             message = message.but(generation=message.generation + 1)
             delay = letters.seconds_until(wake_at, clock.now())
-            letter = letters.seal(message, self.hold.run.options, delay=delay)
+            envelope = letters.seal(message, self.hold.run.options, delay=delay)
+        sent = [*after, *([envelope] if envelope else [])]
         with transaction.atomic(using=self.alias):
             # The run before its steps: their foreign keys would have MySQL lock it for sharing,
             # and two that share a lock cannot both write.
@@ -167,7 +170,7 @@ class Turn:
                 wake_at=wake_at,
                 branches=branches() if callable(branches) else branches,
                 attempt=attempt,
-                envelopes=[*after, *([letter] if letter else [])],
+                envelopes=sent,
             )
             if done:
                 write()
@@ -176,7 +179,7 @@ class Turn:
         if not done:
             self.hold.reload()
             return
-        self.outbound += [*after, *([letter] if letter else [])]
+        self.outbound += sent
         observe.suspended(self.workflow, self.hold.run.run_id, waits, wake_at)
         raise Suspend
 
@@ -197,6 +200,7 @@ class Turn:
         write: Callable[[], Any] = lambda: None,
         before: Callable[[], bool] = lambda: True,
         after: Sequence[Envelope] = (),
+        letter: bool = True,
         **columns: Any,
     ) -> None:
         """Record that the run waits here, if it is not, and :meth:`suspend`."""
@@ -209,7 +213,9 @@ class Turn:
             write()
 
         wake_at = instant(entry.wake_at)
-        self.suspend(written, waits=waits, wake_at=wake_at, before=before, after=after)
+        self.suspend(
+            written, waits=waits, wake_at=wake_at, before=before, after=after, letter=letter
+        )
 
     # --- between steps ----------------------------------------------------------------------------
 
