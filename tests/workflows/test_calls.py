@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from django_qstash import clock
-from django_qstash.exceptions import RunFailed
+from django_qstash.devserver.embedded import EmbeddedServer
+from django_qstash.exceptions import PublishError, RunFailed
 from django_qstash.testing.crash import Crash
-from django_qstash.workflows import sweep
+from django_qstash.transport import get_transport
+from django_qstash.workflows import calling, sweep
 from django_qstash.workflows.calls import Call, _check_connection, _is_link_local
 from django_qstash.workflows.models import StepExecution, WorkflowRun
 from tests.door import knock
@@ -276,6 +278,47 @@ class TestAnswersThatAreLost:
         deliver(outbox)
         with pytest.raises(RunFailed, match="did not end within 60"):
             run.result(1)
+
+
+class TestThroughARealServer:
+    """The embedded QStash makes the call, over HTTP, and tells a site that takes nothing in."""
+
+    @pytest.fixture
+    def qstash(self, virtual, live_server, settings):
+        with EmbeddedServer(clock=virtual) as server:
+            settings.DJANGO_QSTASH_DOMAIN = live_server.url
+            settings.QSTASH_URL, settings.QSTASH_TOKEN = server.url, server.token
+            settings.QSTASH_CURRENT_SIGNING_KEY = server.current_key
+            settings.QSTASH_NEXT_SIGNING_KEY = server.next_key
+            settings.DJANGO_QSTASH_TRANSPORT = "django_qstash.transport.http.HttpTransport"
+            yield server
+            get_transport().close()
+
+    @pytest.mark.parametrize(("refused", "calls"), [(0, 1), (3, 1), (4, 1), (7, 1), (8, 2)])
+    def test_each_delivery_of_the_answer_is_enough(
+        self, refused, calls, qstash, service, monkeypatch
+    ):
+        take, answers = calling._deliver_once, []
+
+        def takes(run, key, data, size):
+            answers.append(data)
+            if len(answers) <= refused:
+                raise PublishError("The run cannot be woken.")
+            take(run, key, data, size)
+
+        monkeypatch.setattr(calling, "_deliver_once", takes)
+        options = {"via": "qstash", "method": "POST", "body": {"a": 1}}
+        run = w.calls.trigger({"url": f"{service}/200", "options": options})
+        qstash.advance(2 * 3600)
+        if calls > 1:
+            assert run.status == "waiting"
+            sweep.sweep()
+            qstash.advance(60)
+
+        assert run.result(1) == [200, {"heard": '{"a": 1}'}, 200]
+        assert len(answers) == refused + 1
+        keys = [headers["Idempotency-Key"] for _, _, headers, _ in Service.seen]
+        assert keys == [keys[0]] * calls
 
 
 class TestRefused:

@@ -258,7 +258,8 @@ class Steps:
         ``raise_for_status=False``. An ``Idempotency-Key`` header is the same for all attempts. What
         is in ``headers`` is never stored. ``timeout`` is in seconds. No redirect is followed.
 
-        ``via="qstash"``: QStash makes the call, while nothing of this site runs.
+        ``via="qstash"``: QStash makes the call, while nothing of this site runs. If it could not
+        bring the answer, the sweep has it made again, twice at most, under the same key.
         """
         from django_qstash.workflows.calls import Call, CallResult
 
