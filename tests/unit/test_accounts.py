@@ -7,7 +7,8 @@ import io
 import pytest
 from django.core.management import call_command
 
-from django_qstash import checks, conf, shared_task
+from django_qstash import conf, shared_task
+from django_qstash.checks import settings as checks
 from django_qstash.exceptions import ImproperlyConfigured, OptionError
 from django_qstash.tasks.registry import tasks as registry
 from django_qstash.transport import accounts, get_transport
