@@ -37,7 +37,10 @@ def main() -> None:
     @workflow("bench")
     def bench(ctx, count):
         for _ in range(count):
-            ctx.step.run("noop", noop)
+            ctx.step.run("noop", nothing)
+
+    def nothing():
+        return None
 
     @shared_task(name="noop")
     def noop():

@@ -115,6 +115,20 @@ class TestOnFailure:
         assert deliver(outbox).json()["status"] == "over"
         assert [heard[0] for heard in w.HEARD] == [run]
 
+    def test_it_is_over_though_another_has_taken_it_over_and_died(self, outbox):
+        """Found by a storm: the answer of who goes on is the last that QStash hears of it."""
+        w.heard.trigger()
+        w.HEARD.clear()
+
+        def taken_over():
+            WorkflowRun.objects.update(lease_token="dead")
+
+        with at("AND step_id", taken_over):
+            assert deliver(outbox).status_code == 489
+
+        row = WorkflowRun.objects.get()
+        assert (len(w.HEARD), row.closing, row.lease_token) == (1, Closing.NOTHING, None)
+
     def test_also_when_qstash_had_given_the_run_up(self, outbox, time):
         w.heard.trigger()
         deliver(outbox)

@@ -240,7 +240,10 @@ def _close(workflow: Workflow | None, run: WorkflowRun) -> bool:
     except BaseException:
         mine.update(lease_token=None, lease_until=None)
         raise
-    mine.update(closing=Closing.NOTHING, lease_token=None, lease_until=None, **used)
+    # Whoever holds the lease now: it is done. One that took it over from us may have died since,
+    # and our answer ends the deliveries.
+    closing = rows.runs().filter(pk=run.pk).exclude(closing=Closing.NOTHING)
+    closing.update(closing=Closing.NOTHING, lease_token=None, lease_until=None, **used)
     return True
 
 
