@@ -25,6 +25,8 @@ from django_qstash.tasks.request import hostname
 from django_qstash.tasks.store import Busy, Claimed, Recorded, Stale, Verdict
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from django_qstash.messages import TaskMessage
 
 #: The run of a row that was made by revoking a task that nobody had seen yet.
@@ -104,20 +106,24 @@ class Claims:
 
     def _insert(self, message: TaskMessage, token: str, message_id: str) -> bool:
         """A1: the row of a task id that was never seen. False if there is one."""
-        alias = self.alias
-        now = moment(alias, clock.now())
-        until = clock_sql(connections[alias], lease_ms())
-        values = {
+        until = clock_sql(connections[self.alias], lease_ms())
+        values = self.fresh(message, token, message_id, clock.now())
+        return insert_once(self.alias, TaskResult, values, ("lease_until", *until))
+
+    def fresh(
+        self, message: TaskMessage, token: str | None, message_id: str, began: datetime
+    ) -> dict[str, Any]:
+        """The columns, but for the lease's end, of the row of a task id that was never seen."""
+        return {
             "task_id": message.id,
             "retries": message.retries,
             "attempts": 1,
-            "date_created": now,
-            "date_started": now,
+            "date_created": moment(self.alias, clock.now()),
+            "date_started": moment(self.alias, began),
             **_opened(message, token, message_id),
             "args": None if message.ignore_result else dumps(shown(message)[0]),
             "kwargs": None if message.ignore_result else dumps(shown(message)[1]),
         }
-        return insert_once(alias, TaskResult, values, ("lease_until", *until))
 
     def _take(self, message: TaskMessage, token: str, message_id: str) -> bool:
         """A2: the same letter, its lease free; or the next one of a run that wants a retry."""
@@ -212,7 +218,7 @@ def _unchanged(rows: Any, old: Any) -> Any:
     return rows.filter(**{name: old[name] for name in names})
 
 
-def _opened(message: TaskMessage, token: str, message_id: str) -> dict[str, Any]:
+def _opened(message: TaskMessage, token: str | None, message_id: str) -> dict[str, Any]:
     """The columns of a row that a letter has just been claimed on."""
     return {
         "run": message.run,

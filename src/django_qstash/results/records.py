@@ -15,12 +15,14 @@ from django_qstash.results.chords import Chords
 from django_qstash.results.claims import Claims, push_out
 from django_qstash.results.models import Phase, TaskResult
 from django_qstash.serialization import dumps
-from django_qstash.sql.statements import moment, raw, storable, update_where
+from django_qstash.sql.statements import insert_once, moment, raw, storable, update_where
 from django_qstash.tasks.failure import exception_as_data
-from django_qstash.tasks.store import Outcome, Written
+from django_qstash.tasks.store import Claimed, Outcome, Written
 from django_qstash.tasks.successors import Doomed, doomed, doomed_body, errbacks
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from django_qstash.messages import TaskMessage
 
 #: Rows in one INSERT.
@@ -43,20 +45,23 @@ class Records(Claims):
             return None
         return Written(outcome.follow)
 
+    def put(self, message: TaskMessage, outcome: Outcome, began: datetime) -> Written | None:
+        joins = message.chord or message.chain or outcome.status == states.IGNORED
+        if not joins and insert_once(
+            self.alias,
+            TaskResult,
+            {**self.fresh(message, None, "", began), **self._ended(outcome, "")},
+        ):
+            return Written(outcome.follow)
+        verdict = self.claim(message, message_id="")
+        if not isinstance(verdict, Claimed):
+            return None
+        return self.record(message, verdict.token, outcome, "")
+
     def _write(self, message: TaskMessage, token: str, outcome: Outcome, message_id: str) -> bool:
         if outcome.status == states.IGNORED:
             return self._write_ignored(message, token, outcome)
-        phase = Phase.RETRY if outcome.status == states.RETRY else Phase.DONE
-        values = {
-            "status": outcome.status,
-            "phase": phase,
-            "result": outcome.result,
-            "traceback": storable(outcome.traceback),
-            "follow": dumps(list(outcome.follow)) if outcome.follow else None,
-            "date_done": moment(self.alias, clock.now()),
-            "message_id": message_id[:255],
-            "meta": dumps(dict(outcome.meta)) if outcome.meta else None,
-        }
+        values = self._ended(outcome, message_id)
         where = {
             "task_id": message.id,
             "run": message.run,
@@ -64,6 +69,19 @@ class Records(Claims):
             "lease_token": token,
         }
         return update_where(self.alias, TaskResult, values, where)
+
+    def _ended(self, outcome: Outcome, message_id: str) -> dict[str, Any]:
+        """The columns of an outcome."""
+        return {
+            "status": outcome.status,
+            "phase": Phase.RETRY if outcome.status == states.RETRY else Phase.DONE,
+            "result": outcome.result,
+            "traceback": storable(outcome.traceback),
+            "follow": dumps(list(outcome.follow)) if outcome.follow else None,
+            "date_done": moment(self.alias, clock.now()),
+            "message_id": message_id[:255],
+            "meta": dumps(dict(outcome.meta)) if outcome.meta else None,
+        }
 
     def _write_ignored(self, message: TaskMessage, token: str, outcome: Outcome) -> bool:
         """Nothing is stored, as in Celery: a state that the task gave itself stays."""

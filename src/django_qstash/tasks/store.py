@@ -168,6 +168,13 @@ class TaskStore(Protocol):
         """
         ...
 
+    def put(self, message: TaskMessage, outcome: Outcome, began: datetime) -> Written | None:
+        """Write the outcome of what was done under another lease; ``None`` if it is not to be had.
+
+        For runs of workflows, whose own rows say who is at work on them.
+        """
+        ...
+
     def transaction(self, message: TaskMessage, token: str) -> AbstractContextManager[None]:
         """A transaction in which the body's writes and :meth:`record` commit together.
 
@@ -271,6 +278,9 @@ class NoStore:
         outcome: Outcome,
         message_id: str,  # noqa: ARG002
     ) -> Written | None:
+        return Written(outcome.follow)
+
+    def put(self, message: TaskMessage, outcome: Outcome, began: datetime) -> Written | None:  # noqa: ARG002
         return Written(outcome.follow)
 
     def transaction(self, message: TaskMessage, token: str) -> AbstractContextManager[None]:  # noqa: ARG002

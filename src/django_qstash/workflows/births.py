@@ -42,6 +42,8 @@ class Birth:
     #: Bytes of that letter, where its delivery is the run's first.
     came_by: int = 0
     options: Mapping[str, Any] | None = None
+    #: Its parent waits for it from the beginning.
+    watched: bool = False
 
     def text(self) -> str:
         """The input as JSON text. Raises :class:`EncodeError`."""
@@ -87,7 +89,7 @@ def write(birth: Birth, *, owed: bool = True) -> tuple[WorkflowRun, bool]:
         "waits": "",
         "wake_at": None if birth.at is None else moment(alias, birth.at),
         "owed": rows.stamp() if owed else None,
-        "watched": False,
+        "watched": birth.watched,
         "closing": Closing.NOTHING,
         "follow": None,
         "idempotency_key": birth.idempotency_key,

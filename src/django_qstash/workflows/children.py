@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from django_qstash import clock, serialization
-from django_qstash.exceptions import LeaseLost, RunCanceled, RunFailed, RunTimeout
+from django_qstash.exceptions import (
+    IdempotencyConflict,
+    LeaseLost,
+    RunCanceled,
+    RunFailed,
+    RunTimeout,
+)
 from django_qstash.messages import WorkflowMessage, new_id
 from django_qstash.sql.statements import fetch, insert_once, table
 from django_qstash.tasks.failure import to_exception
@@ -78,6 +84,7 @@ def _watch(turn: Turn, key: Key, old: Entry | None, entry: Entry, child: Workflo
 def _begin(turn: Turn, ask: Ask, key: Key, old: Entry | None, entry: Entry) -> None:
     """Write the child, and wait for it."""
     birth = _birth(turn, ask)
+    birth.watched = True
     birth.run_id = entry.child_id = new_id()
     letter = letters.seal(WorkflowMessage(workflow=ask.target, id=birth.run_id))
 
@@ -87,7 +94,14 @@ def _begin(turn: Turn, ask: Ask, key: Key, old: Entry | None, entry: Entry) -> N
         # Not among what the run itself sends: the child counts it.
         turn.outbound.append(letter)
 
-    turn.wait(key, old, entry, waits=f"child:{birth.run_id}", write=give_birth)
+    try:
+        turn.wait(key, old, entry, waits=f"child:{birth.run_id}", write=give_birth)
+    except IdempotencyConflict:
+        if ask.idempotency_key is None:
+            raise
+        # Somebody has used the key since we looked: the next look finds it.
+        entry.child_id = ""
+        turn.hold.reload()
 
 
 def _register(turn: Turn, child: WorkflowRun) -> None:
@@ -162,7 +176,10 @@ def failure_of(run: WorkflowRun | None, run_id: str) -> RunFailed | RunCanceled 
 
 
 def wake_waiters(ended: WorkflowRun) -> list[WorkflowRun]:
-    """Inside the transaction of a run's end: wake who waits for it, and return them."""
+    """Inside the transaction of a run's end: wake who waits for it, and return them.
+
+    Whoever waits has written ``watched`` before, in the transaction that began the wait.
+    """
     name = rows.alias()
     sql = f"SELECT waiter_id FROM {table(name, Watcher)} WHERE run_id = %s ORDER BY waiter_id"  # noqa: S608
     found = [pk for (pk,) in fetch(name, sql, [ended.pk])]

@@ -74,7 +74,12 @@ def complete(workflow: Workflow, hold: Hold, value: Any, *, branched: bool) -> N
             "result": field.get_db_prep_save(value, connections[hold.alias]),
         }
         where = {"id": hold.run.pk, "lease_token": hold.token}
-        return update_where(hold.alias, WorkflowRun, adapted, where, hold.meter.used())
+        used = hold.meter.used()
+        # Nobody waits for most runs: that is known with the same statement.
+        if update_where(hold.alias, WorkflowRun, adapted, {**where, "watched": False}, used):
+            hold.run.watched = False
+            return True
+        return update_where(hold.alias, WorkflowRun, adapted, where, used)
 
     _end(workflow, hold.run, write, outcome, branched=branched, status=RunStatus.COMPLETED)
 
@@ -159,6 +164,8 @@ def _end(
     **columns: Any,
 ) -> bool:
     alias = rows.alias()
+    # As it was read, that says nothing of now; the write may come to know better.
+    run.watched = True
     with transaction.atomic(using=alias):
         over = {"completed_at": clock.now(), "waits": "", "wake_at": None, "owed": None}
         if not write({**over, **columns}):
@@ -169,7 +176,7 @@ def _end(
         follow = settle(workflow, run, outcome)
         if follow:
             rows.runs().filter(pk=run.pk).update(follow=raw(serialization.dumps(list(follow))))
-        woken = wake_waiters(run)
+        woken = wake_waiters(run) if run.watched else []
     run.status, run.follow = columns["status"], follow or None
     run.closing = columns.get("closing", Closing.NOTHING)
     observe.ended(workflow, run, outcome)
@@ -180,7 +187,7 @@ def settle(workflow: Workflow | None, run: WorkflowRun, outcome: execute.Outcome
     """Write the TaskResult of a run; the letters that its end owes, as dicts."""
     if not get_store().durable and run.origin is None:
         return ()
-    return settling.settle(workflow, letter_of(run), outcome)
+    return settling.settle(workflow, letter_of(run), outcome, run.started_at)
 
 
 def letter_of(run: WorkflowRun) -> TaskMessage:
