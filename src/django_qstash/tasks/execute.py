@@ -187,15 +187,15 @@ def call(
 ) -> Any:
     """Call a body to its end, ``async def`` ones included, within its (hard, soft) limits."""
     hard, soft = timelimit
-    if inspect.iscoroutinefunction(function):
-        return _call_async(function(*args, **kwargs), timelimit, on_hard)
-    if hard or soft:
+    if (hard or soft) and not inspect.iscoroutinefunction(function):
         with limits.limited(hard, soft, on_hard=on_hard):
             value = function(*args, **kwargs)
     else:
         value = function(*args, **kwargs)
-    if inspect.iscoroutine(value):
-        # An overridden __call__, or a wrapper, around an async def body.
+    if value is None:
+        return None
+    if inspect.iscoroutine(value) or inspect.iscoroutinefunction(function):
+        # Also that of an overridden __call__, or of a wrapper, around an async def body.
         return _call_async(value, timelimit, on_hard)
     return value
 

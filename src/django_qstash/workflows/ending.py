@@ -216,10 +216,10 @@ def tell(
     if woken is None:
         owing = rows.runs().filter(watching__run=run, owed__isnull=False)
         woken = list(owing)
-    message = letter_of(run)
     send.follow([TaskMessage.from_dict(letter) for letter in run.follow or ()])
-    if message.chord is not None and get_store().has_fired(message.chord["key"]):
-        fire(message)
+    chord = (run.origin or {}).get("chord")
+    if chord is not None and get_store().has_fired(chord["key"]):
+        fire(letter_of(run))
     if woken:
         events.publish_owed(woken)
     return run.closing == Closing.NOTHING or _close(workflow, run)
