@@ -7,6 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from benchmarks import site
 
@@ -49,28 +50,26 @@ def main() -> None:
     outbox = get_transport()
     handler = WSGIHandler()
 
-    def deliver(envelope) -> None:
+    def taken(send: Callable[[], object]) -> Used:
+        """What the one delivery takes that this brings about."""
+        send()
+        (envelope,) = outbox.sent
+        outbox.sent.clear()
         statuses: list[str] = []
-        handler(environ(envelope.body), lambda status, _: statuses.append(status))
+        request = environ(envelope.body)
+        began = time.process_time()
+        handler(request, lambda status, _: statuses.append(status))
+        seconds = time.process_time() - began
         assert statuses[0].startswith("200"), statuses
+        sent = [envelope, *outbox.sent]
+        outbox.sent.clear()
+        return Used(seconds, len(sent), sum(len(each.body) for each in sent))
 
     def run(count: int) -> float:
-        """Seconds of CPU for the delivery of a run of so many steps."""
-        bench.delay(count)
-        (envelope,) = outbox.sent
-        outbox.sent.clear()
-        began = time.process_time()
-        deliver(envelope)
-        return time.process_time() - began
+        return taken(lambda: bench.delay(count)).seconds
 
     def task(_: int) -> float:
-        """The same for a task that does nothing."""
-        noop.delay()
-        (envelope,) = outbox.sent
-        outbox.sent.clear()
-        began = time.process_time()
-        deliver(envelope)
-        return time.process_time() - began
+        return taken(noop.delay).seconds
 
     inserts = Inserts()
     # There is one for the INSERTs to belong to.
@@ -78,19 +77,29 @@ def main() -> None:
     print(f"database: {connection.vendor}; CPU, medians of {ROUNDS} rounds, one delivery per run")
     print(
         f"{'steps':>6} {'run':>10} {'INSERTs':>10} {'creates':>10} {'delivery':>10} {'ratio':>7}"
-        "  statements"
+        "  statements messages bytes requests"
     )
     for size in SIZES:
         what = {"run": run, "inserts": inserts.run, "creates": inserts.create, "task": task}
         whole, bare, creates, one = medians(what, size)
         with CaptureQueriesContext(connection) as queries:
-            run(size)
+            used = taken(lambda size=size: bench.delay(size))
         # Of the budget: one and a half times the INSERTs, and one delivery.
         ratio = (whole - one) / bare
         print(
             f"{size:>6} {whole * 1000:>8.2f}ms {bare * 1000:>8.2f}ms {creates * 1000:>8.2f}ms "
-            f"{one * 1000:>8.2f}ms {ratio:>6.2f}x  {len(queries)}"
+            f"{one * 1000:>8.2f}ms {ratio:>6.2f}x "
+            # The start is counted in the statements: one INSERT and what notes that it was sent.
+            f"{len(queries):>11} {used.messages:>8} {used.bytes:>5} {2 * used.messages:>8}"
         )
+
+
+class Used(NamedTuple):
+    """Of CPU, and what was published; each message is a request to QStash and one from it."""
+
+    seconds: float
+    messages: int
+    bytes: int
 
 
 def medians(what: dict[str, Callable[[int], float]], size: int) -> list[float]:

@@ -37,6 +37,11 @@ def plain(ctx):
 
 
 @workflow
+def keyed_child(ctx):
+    return ctx.step.run_workflow("child", add_up, {"a": 1, "b": 2}, idempotency_key="sum")
+
+
+@workflow
 def sleepy(ctx, seconds=60):
     ctx.step.run("before", effect, "before")
     ctx.step.sleep("nap", seconds)

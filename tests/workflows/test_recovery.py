@@ -12,7 +12,7 @@ from django_qstash.exceptions import PublishError
 from django_qstash.results.models import TaskResult
 from django_qstash.transport import get_transport
 from django_qstash.transport.local import Outbox
-from django_qstash.workflows import events, get_run, send_signal, sweep
+from django_qstash.workflows import children, events, get_run, send_signal, sweep
 from django_qstash.workflows.models import Closing, DeadLetterEntry, WorkflowEvent, WorkflowRun
 from tests.door import given_up, knock
 from tests.shop import tasks
@@ -194,6 +194,45 @@ class TestAnswers:
 
         assert TaskResult.objects.filter(task_name=tasks.fail.name).count() == 2
         assert WorkflowRun.objects.filter(status="failed").count() == 2
+
+
+class TestChildren:
+    @pytest.mark.parametrize("ended", [False, True])
+    def test_one_whose_key_is_taken_since_the_look_is_found(self, ended, outbox, monkeypatch):
+        look, twins = children._twin, []
+
+        def looked(*about):
+            found = look(*about)
+            if not twins:
+                twins.append(w.add_up.trigger({"a": 1, "b": 2}, idempotency_key="sum"))
+                if ended:
+                    deliver(outbox)
+            return found
+
+        monkeypatch.setattr(children, "_twin", looked)
+        run = w.keyed_child.trigger()
+        deliver(outbox)
+        if not ended:
+            assert run.state()["waits_for"] == f"child:{twins[0]}"
+            deliver(outbox)  # the child
+            deliver(outbox)
+
+        assert run.result(1) == 3
+        assert WorkflowRun.objects.count() == 2
+
+    def test_its_end_is_heard_of_though_nobody_waited_when_it_was_claimed(self, outbox):
+        child = w.add_up.trigger({"a": 1, "b": 2}, idempotency_key="sum")
+        run = w.keyed_child.trigger()
+
+        def waited_for():
+            deliver(outbox, 1)
+            assert run.status == "waiting"
+
+        with at("ORDER BY id", waited_for):
+            deliver(outbox, 0)
+        deliver(outbox)
+
+        assert (child.result(1), run.result(1)) == (3, 3)
 
 
 class TestTriggers:
