@@ -44,7 +44,7 @@ def test_every_check_is_on_the_page_of_settings_and_no_other():
 
 def test_there_is_no_setting_that_no_code_reads():
     code = " ".join(sources().values())
-    read = set(re.findall(r"(?:\bsettings\.|_value\(\"|\bread\(\")(\w+)", code))
+    read = set(re.findall(r"(?:\bsettings\.|value_of\(\"|\bread\(\")(\w+)", code))
 
     assert {row.name for row in conf.table()} - read == set()
 
