@@ -3,14 +3,15 @@ from __future__ import annotations
 import pytest
 
 from django_qstash.devserver import backoff
+from django_qstash.wire import retries
 
 NOW = 1_800_000_000.0
 
 
 def test_the_standard_schedule_is_qstashs():
-    waits = [backoff.standard(retried) for retried in range(6)]
+    waits = [retries.standard(retried) for retried in range(6)]
     assert waits == pytest.approx([12.18, 148.41, 1808.04, 22026.47, 86400, 86400], abs=0.01)
-    assert backoff.standard(10_000) == 86400
+    assert retries.standard(10_000) == 86400
 
 
 @pytest.mark.parametrize(
@@ -55,5 +56,5 @@ def test_an_expression_counts_milliseconds_up_to_a_day(text, retried, seconds):
     ],
 )
 def test_retry_after_in_all_its_forms(headers, seconds):
-    found = backoff.asked_for(headers, NOW)
+    found = retries.asked_for(headers, NOW)
     assert found == (None if seconds is None else pytest.approx(seconds))

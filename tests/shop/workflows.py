@@ -240,6 +240,11 @@ def calls(ctx, url, options=None):
     return [answer.status_code, answer["data"], answer["status_code"]]
 
 
+@workflow
+def call_at_most_once(ctx, url):
+    return ctx.step.options(retries=0).call("call", url, via="qstash").status_code
+
+
 @workflow(timeout=60)
 def hurried_call(ctx, url):
     return ctx.step.call("call", url, via="qstash").status_code

@@ -15,7 +15,7 @@ from django_qstash.results.models import TaskResult
 from django_qstash.tasks.registry import tasks as registry
 from django_qstash.views import qstash_webhook_view
 from django_qstash.webhook import shutdown
-from tests.door import knock, letter
+from tests.door import given_up, knock, letter
 from tests.shop.models import Effect
 
 pytestmark = pytest.mark.django_db
@@ -185,6 +185,14 @@ def test_no_more_of_a_large_body_is_read_than_our_limit(settings):
 
     assert qstash_webhook_view(request).status_code == 413
     assert len(request.read()) == 10_000 - 101
+
+
+def test_a_failure_callback_holds_a_letter_of_any_size_that_is_taken(settings):
+    settings.DJANGO_QSTASH_MAX_PAYLOAD_SIZE = 10_000
+    large = letter("tests.shop.tasks.note", "x" * 9_000)
+
+    assert given_up(large).json()["status"] == "sent again"
+    assert knock(b"x" * 100_000, query="callback=given-up").status_code == 413
 
 
 def test_django_s_own_limit_does_not_refuse_what_ours_allows(settings):
@@ -409,6 +417,10 @@ def test_while_shutting_down_deliveries_are_sent_back(monkeypatch):
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "1"
     assert not TaskResult.rows.exists()
+    # A second process that stops is not asked a second later.
+    again = knock(letter("tests.shop.tasks.note", "paid"), retried=1)
+    assert again.status_code == 503
+    assert "Retry-After" not in again.headers
 
 
 def test_arguments_are_not_logged(caplog):

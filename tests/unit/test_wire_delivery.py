@@ -34,6 +34,21 @@ class TestReply:
         assert reply.status == 503
         assert reply.headers == {"Retry-After": header}
 
+    def test_again_says_so_once_since_qstash_believes_it_every_time(self):
+        reply = Reply.again("busy")
+
+        assert reply.patiently(0) is reply
+        assert reply.patiently(1).headers == {}
+        assert reply.patiently(1).body == reply.body
+
+    def test_other_answers_are_what_they_are(self):
+        limited = Reply.refused(429, "too many", "slowly", **{"Retry-After": "60"})
+
+        assert [reply.patiently(3) for reply in (limited, Reply.done("x"))] == [
+            limited,
+            Reply.done("x"),
+        ]
+
     def test_an_unknown_name_is_tried_again_by_qstash(self):
         reply = Reply.unknown("no such task")
 

@@ -16,7 +16,7 @@ from django_qstash.devserver.embedded import EmbeddedServer
 from django_qstash.exceptions import PublishError, RunFailed
 from django_qstash.testing.crash import Crash
 from django_qstash.transport import get_transport
-from django_qstash.workflows import calling, sweep
+from django_qstash.workflows import callbacks, sweep
 from django_qstash.workflows.calls import Call, _check_connection, _is_link_local
 from django_qstash.workflows.models import StepExecution, WorkflowRun
 from tests.door import knock
@@ -252,12 +252,13 @@ class TestAnswersThatAreLost:
         assert again.options["headers"] == first.options["headers"]
         assert again.options["deduplication_id"] == first.options["deduplication_id"]
         assert sweep.sweep() == 0
-        assert run.steps()[0].attempts == 1
+        assert [step.attempts for step in run.steps()] == [1]
         # Whichever of the two brings the answer.
         assert _answer(first.options["callback"]).json()["status"] == "received"
         assert _answer(again.options["callback"]).json()["status"] == "received"
         deliver(outbox)
         assert run.result(1) == [200, {"ok": True}, 200]
+        assert [step.attempts for step in run.steps()] == [2]
 
     def test_after_three_times_the_step_has_failed(self, outbox, run, virtual):
         for _ in range(3):
@@ -265,9 +266,58 @@ class TestAnswersThatAreLost:
             assert sweep.sweep() == 1
             deliver(outbox)
 
-        with pytest.raises(RunFailed, match="GET https://api.example.com/x was made 3 times"):
+        with pytest.raises(RunFailed, match="was asked 3 times for GET https://api.example.com/x"):
             run.result(1)
         assert len([sent for sent in outbox.sent if sent.url.startswith("https://api.")]) == 3
+
+    def test_a_call_that_may_be_made_once_is_not_made_again(self, outbox, virtual):
+        run = w.call_at_most_once.trigger({"url": "https://api.example.com/x"})
+        deliver(outbox)
+        virtual.advance(8000)
+        assert sweep.sweep() == 1
+        deliver(outbox)
+
+        with pytest.raises(RunFailed, match="was asked 1 times .* may have been made"):
+            run.result(1)
+        assert len([sent for sent in outbox.sent if sent.url.startswith("https://api.")]) == 1
+
+    def test_a_redelivery_sends_no_letter_for_the_time_either(self, outbox, run):
+        assert deliver(outbox, 0).json()["status"] == "past"
+        assert len(outbox.sent) == 2
+
+    @pytest.mark.parametrize("header", [{"Retry-After": ["43200"]}, {"x-ratelimit-reset": "12h"}])
+    def test_a_service_may_ask_for_time(self, header, outbox, run, virtual):
+        busy = {"status": 503, "header": header, "retried": 1, "maxRetries": 3, "body": ""}
+        address = outbox.sent[1].options["callback"].partition("?")[2]
+
+        assert knock(busy, query=address).json()["status"] == "not yet"
+
+        # Its twelve hours, the last pause, two attempts, and all that it takes to be told of it.
+        expected = clock.time() + 12 * 3600 + 1808 + 2 * 30 + 2 * (12 + 148 + 1808)
+        assert run.run.wake_at.timestamp() == pytest.approx(expected, abs=5)
+        assert run.steps()[0].wake_at == run.run.wake_at
+        virtual.advance(12 * 3600)
+        assert sweep.sweep() == 0
+        # An older one takes nothing back.
+        knock({**busy, "header": {}, "retried": 0}, query=address)
+        virtual.advance(2 * 3600)
+        assert sweep.sweep() == 1
+
+    def test_time_is_asked_for_before_the_record(self, outbox, monkeypatch):
+        publish, answers = outbox.publish, []
+
+        def answered(envelope):
+            receipt = publish(envelope)
+            if "callback" in envelope.options:
+                busy = {"status": 503, "maxRetries": 3}
+                query = envelope.options["callback"].partition("?")[2]
+                answers.append(knock(busy, query=query).status_code)
+            return receipt
+
+        monkeypatch.setattr(outbox, "publish", answered)
+        w.calls.trigger({"url": "https://api.example.com/x", "options": {"via": "qstash"}})
+        deliver(outbox)
+        assert answers == [503]
 
     def test_a_run_with_an_end_of_its_time_has_its_letter(self, outbox, virtual):
         run = w.hurried_call.trigger({"url": "https://api.example.com/x"})
@@ -298,15 +348,15 @@ class TestThroughARealServer:
     def test_each_delivery_of_the_answer_is_enough(
         self, refused, calls, qstash, service, monkeypatch
     ):
-        take, answers = calling._deliver_once, []
+        take, answers, began = callbacks._deliver_once, [], clock.time()
 
         def takes(run, key, data, size):
-            answers.append(data)
+            answers.append(round(clock.time() - began))
             if len(answers) <= refused:
                 raise PublishError("The run cannot be woken.")
             take(run, key, data, size)
 
-        monkeypatch.setattr(calling, "_deliver_once", takes)
+        monkeypatch.setattr(callbacks, "_deliver_once", takes)
         options = {"via": "qstash", "method": "POST", "body": {"a": 1}}
         run = w.calls.trigger({"url": f"{service}/200", "options": options})
         qstash.advance(2 * 3600)
@@ -316,9 +366,21 @@ class TestThroughARealServer:
             qstash.advance(60)
 
         assert run.result(1) == [200, {"heard": '{"a": 1}'}, 200]
+        # Soon the first time, and then by QStash's growing pauses; and all of it once more.
+        pauses = [0, 5, 153, 1961, 1961, 1966, 2114, 3922]
+        assert answers[:8] == [pytest.approx(at, abs=2) for at in pauses[: refused + 1]]
         assert len(answers) == refused + 1
         keys = [headers["Idempotency-Key"] for _, _, headers, _ in Service.seen]
         assert keys == [keys[0]] * calls
+
+    def test_an_answer_may_be_as_large_as_a_letter(self, qstash, service, settings):
+        """In base64 it is larger, and twice so where it comes as one that was given up."""
+        settings.DJANGO_QSTASH_MAX_PAYLOAD_SIZE = 20_000
+        options = {"via": "qstash", "method": "POST", "body": "x" * 19_000}
+        run = w.calls.trigger({"url": f"{service}/200", "options": options})
+        qstash.advance(60)
+
+        assert run.result(1)[1] == {"heard": "x" * 19_000}
 
 
 class TestRefused:

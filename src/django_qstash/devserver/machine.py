@@ -33,6 +33,7 @@ from django_qstash.devserver.message import (
 )
 from django_qstash.devserver.request import callback_spec
 from django_qstash.devserver.timers import Timers
+from django_qstash.wire import retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -238,7 +239,7 @@ class Machine:
         return Attempt(message=message, number=message.attempt, retried=message.retried)
 
     def _retry(self, message: Message, answer: Answer, now: float) -> None:
-        wait = backoff.asked_for(answer.header, now)
+        wait = retries.asked_for(answer.header, now)
         if wait is None:
             wait = backoff.computed(message.spec.retry_delay, message.retried) * self.retry_scale
         message.retried += 1

@@ -56,6 +56,7 @@ class Records(Claims):
         verdict = self.claim(message, message_id="")
         if not isinstance(verdict, Claimed):
             return None
+        self.mine(message, verdict.token).update(date_started=began)
         return self.record(message, verdict.token, outcome, "")
 
     def _write(self, message: TaskMessage, token: str, outcome: Outcome, message_id: str) -> bool:

@@ -41,13 +41,15 @@ HANDLERS: Mapping[str, tuple[str | None, str]] = {
     "workflow": ("django_qstash.workflows", "django_qstash.workflows.engine.receive"),
     "carried": (None, "django_qstash.workflows.carried.engine.receive_letter"),
 }
+#: Bytes for what a callback says besides, such as the headers of an answer.
+CALLBACK_ROOM = 65_536
 #: Who hears QStash's callbacks, by the signed ``?callback=`` of their address.
 CALLBACKS: Mapping[str, tuple[str | None, str]] = {
     "given-up": (None, "django_qstash.webhook.given_up.receive"),
-    "call": ("django_qstash.workflows", "django_qstash.workflows.calling.receive"),
+    "call": ("django_qstash.workflows", "django_qstash.workflows.callbacks.receive"),
     "call-given-up": (
         "django_qstash.workflows",
-        "django_qstash.workflows.calling.receive_given_up",
+        "django_qstash.workflows.callbacks.receive_given_up",
     ),
 }
 
@@ -72,6 +74,10 @@ def answer(request: Request) -> Reply:
     if (reply := check_signature(request)) is not None:
         return reply
     delivery = read(request)
+    return _acted_on(delivery).patiently(delivery.retried)
+
+
+def _acted_on(delivery: Delivery) -> Reply:
     try:
         return route(delivery)
     except NewerMessageError as error:
@@ -94,7 +100,7 @@ def answer(request: Request) -> Reply:
 
 def check_size(request: Request) -> Reply | None:
     limit = settings.DJANGO_QSTASH_MAX_PAYLOAD_SIZE
-    if len(request.body) <= limit:
+    if len(request.body) <= largest_body(request.query):
         return None
     return Reply.refused(
         413, "too large", f"the body is larger than DJANGO_QSTASH_MAX_PAYLOAD_SIZE ({limit} bytes)"
@@ -138,14 +144,25 @@ def check_signature(request: Request, address: str | None = None) -> Reply | Non
     return None
 
 
+def largest_body(query: str) -> int:
+    """Bytes that are taken in; a callback holds letters and answers in base64, perhaps twice."""
+    limit: int = settings.DJANGO_QSTASH_MAX_PAYLOAD_SIZE
+    return 2 * limit + CALLBACK_ROOM if query.startswith("callback=") else limit
+
+
+def retried(headers: Mapping[str, str]) -> int:
+    """How many deliveries of the message there were before, as nobody has signed."""
+    text = headers.get("upstash-retried", "")
+    return int(text) if text.isdecimal() and len(text) < 10 else 0
+
+
 def read(request: Request) -> Delivery:
     """What was delivered; the headers are for logs and hints only."""
-    retried = request.headers.get("upstash-retried", "")
     return Delivery(
         body=request.body,
         query=dict(parse_qsl(request.query)),
         message_id=request.headers.get("upstash-message-id", ""),
-        retried=int(retried) if retried.isdecimal() and len(retried) < 10 else 0,
+        retried=retried(request.headers),
         schedule_id=request.headers.get("upstash-schedule-id", ""),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
 
-from django_qstash.conf import settings
 from django_qstash.webhook import dispatch, shutdown
 from django_qstash.webhook.spared import open_to_qstash
 from django_qstash.wire.delivery import Reply
@@ -29,11 +28,12 @@ def qstash_webhook_view(request: HttpRequest) -> HttpResponse:
             Reply.refused(405, "wrong method", "QStash delivers with POST", Allow="POST")
         )
     if not shutdown.accepting():
-        return _response(Reply.again("this process is shutting down", after=1))
+        stopping = Reply.again("this process is shutting down", after=1)
+        return _response(stopping.patiently(dispatch.retried(plain(request, b"").headers)))
     try:
         # Read here rather than through request.body, which Django limits by
         # DATA_UPLOAD_MAX_MEMORY_SIZE before our own limit is asked.
-        body = request.read(settings.DJANGO_QSTASH_MAX_PAYLOAD_SIZE + 1)
+        body = request.read(dispatch.largest_body(request.META.get("QUERY_STRING", "")) + 1)
     except UnreadablePostError:
         return _response(Reply.refused(400, "unreadable", "the body broke off"))
     return _response(dispatch.answer(plain(request, body)))

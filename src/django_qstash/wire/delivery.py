@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -59,13 +59,29 @@ class Reply:
 
     @classmethod
     def again(cls, detail: str, *, after: float = 5) -> Reply:
-        """Not now: QStash is to deliver the same message again in ``after`` seconds."""
+        """Not now: QStash is to deliver the same message again in ``after`` seconds.
+
+        It does so once; what fails again waits by QStash's own pauses (:meth:`patiently`).
+        """
         return cls(
             status=503,
             outcome="unavailable",
             detail=detail,
             headers={"Retry-After": str(max(1, math.ceil(after)))},
         )
+
+    def patiently(self, retried: int) -> Reply:
+        """The answer to a delivery before which there were ``retried`` others of the same message.
+
+        QStash believes a ``Retry-After`` every time: all of a message's deliveries would be over
+        after a few of them, and it given up, while a database is away for a minute. So only the
+        first failure asks for one. The next delivery comes 2.5 minutes after the second, the next
+        half an hour after the third.
+        """
+        if self.status != 503 or not retried:
+            return self
+        headers = {name: text for name, text in self.headers.items() if name != "Retry-After"}
+        return replace(self, headers=headers)
 
     @classmethod
     def unknown(cls, detail: str) -> Reply:

@@ -1,45 +1,28 @@
-"""HTTP calls as steps: made here, or by QStash while nothing of this site runs."""
+"""HTTP calls as steps: made here, or by QStash while nothing of this site runs.
+
+What QStash tells of a call is heard by :mod:`~django_qstash.workflows.callbacks`.
+"""
 
 from __future__ import annotations
 
-from base64 import b64decode
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from django_qstash import clock, serialization
-from django_qstash.exceptions import MessageError, PublishError, WorkflowError
-from django_qstash.messages import decode, source_of
 from django_qstash.tasks import send
 from django_qstash.tasks.given_up import LIVES
 from django_qstash.transport.address import callback_url
 from django_qstash.wire import retries
-from django_qstash.wire.delivery import Delivery, Reply
 from django_qstash.wire.envelope import Envelope
-from django_qstash.workflows import (
-    events,
-    failures,
-    functions,
-    letters,
-    observe,
-    records,
-    rows,
-)
-from django_qstash.workflows.calls import (
-    Call,
-    CallFailed,
-    checked,
-    idempotency_key,
-    result_of,
-)
-from django_qstash.workflows.definition import known
+from django_qstash.workflows import failures, functions, letters
+from django_qstash.workflows.calls import Call, CallFailed, checked, idempotency_key
 from django_qstash.workflows.entries import completed, failed, is_due, waiting
-from django_qstash.workflows.history import Entry, Key
 from django_qstash.workflows.waiting import consume, first_of
 
 if TYPE_CHECKING:
     from django_qstash.workflows.asks import Ask
-    from django_qstash.workflows.models import WorkflowEvent, WorkflowRun
+    from django_qstash.workflows.history import Entry, Key
+    from django_qstash.workflows.models import WorkflowEvent
     from django_qstash.workflows.turn import Turn
 
 #: ``?callback=`` of the address that QStash tells what a call came to.
@@ -61,50 +44,50 @@ def perform(turn: Turn, ask: Ask, key: Key, entry: Entry | None) -> Entry:
 
 def _through_qstash(turn: Turn, ask: Ask, key: Key, old: Entry | None, call: Call) -> Entry:
     name = f"call:{key}"
+    published = False
     while True:
         event = first_of(turn, name)
         if event is not None:
-            return _received(turn, ask, key, old, call, event)
+            return _received(turn, ask, key, old, event)
         if old is not None and not is_due(old.wake_at):
             turn.wait(key, old, old, waits=name, letter=False)
             continue
         asked = 0 if old is None else old.attempts + 1
-        if asked > LIVES:
-            return _unanswered(turn, ask, key, old, call)
-        # Before the record: its headers are stored nowhere, so nobody else could send it. After a
-        # crash it is sent again, and QStash drops the second by its deduplication id.
-        _publish(turn, key, call, ask)
+        attempts = (ask.options.policy or turn.workflow.policy).max_attempts
+        if asked > (0 if attempts == 1 else LIVES):
+            return _unanswered(turn, ask, key, old)
+        if not published:
+            # Before the record: its headers are stored nowhere, so nobody else could send it. After
+            # a crash it is sent again, and QStash drops the second by its deduplication id.
+            _publish(turn, key, call, attempts - 1)
+            published = True
         entry = waiting(ask, attempts=asked)
-        entry.wake_at = clock.time() + _longest(turn, ask, call)
+        entry.wake_at = clock.time() + longest(call.timeout, attempts - 1)
         # Its answer wakes the run: a letter for then would be paid for, and come for nothing. If
         # QStash has given the answer up by then, the sweep sends one, and the call is made again.
         turn.wait(key, old, entry, waits=name, letter=False)
 
 
-def _retries(turn: Turn, ask: Ask) -> int:
-    policy = ask.options.policy or turn.workflow.policy
-    return policy.max_attempts - 1
+def longest(timeout: float, most: int, made: int = 0) -> float:
+    """Seconds for QStash's retries, ``most`` but for those ``made``, and to tell of the last.
 
-
-def _longest(turn: Turn, ask: Ask, call: Call) -> float:
-    """Seconds within which QStash has made all attempts, and told of the last, if it ever does."""
-    attempts = _retries(turn, ask)
+    If the service that is called asks for no other pauses.
+    """
     telling = retries.longest(int(send.CALLBACK_RETRIES))
-    return retries.longest(attempts) + (attempts + 1) * call.timeout + 2 * telling
+    return retries.longest(most, made) + (most - made + 1) * timeout + 2 * telling
 
 
-def _publish(turn: Turn, key: Key, call: Call, ask: Ask) -> None:
+def _publish(turn: Turn, key: Key, call: Call, most: int) -> None:
     run = turn.hold.run
-    query = urlencode(
-        {"run": run.run_id, "step": key.step_id, "o": key.occurrence, "g": run.generation}
-    )
+    about = {"run": run.run_id, "step": key.step_id, "o": key.occurrence, "g": run.generation}
+    query = urlencode({**about, "t": f"{call.timeout:g}"})
     back = f"{callback_url(CALLBACK)}&{query}"
     token = idempotency_key(run.run_id, key)
     options = {
         "method": call.method,
         "headers": call.with_key(token),
         "timeout": call.timeout,
-        "retries": _retries(turn, ask),
+        "retries": most,
         "deduplication_id": f"call-{token}",
         "callback": back,
         "callback_headers": {
@@ -130,68 +113,29 @@ def _publish(turn: Turn, key: Key, call: Call, ask: Ask) -> None:
     send.post(envelope)
 
 
-def receive_given_up(delivery: Delivery) -> Reply:
-    """QStash could not tell what a call came to, and tells that: what it would have told counts."""
-    return receive(replace(delivery, body=source_of(decode(delivery.body))))
-
-
-def receive(delivery: Delivery) -> Reply:
-    """QStash tells what a call came to: the run that waits for it is woken by the last word."""
-    query = delivery.query
-    try:
-        key = Key(query["step"], int(query["o"]))
-        run_id, generation = query["run"], int(query["g"])
-    except (KeyError, ValueError):
-        raise MessageError("The callback's address names no step of a run.") from None
-    told = decode(delivery.body)
-    status = int(told.get("status") or 0)
-    is_last = int(told.get("retried") or 0) >= int(told.get("maxRetries") or 0)
-    if not (200 <= status < 300 or is_last or "dlqId" in told):
-        return Reply.done("not yet", "QStash will try again")
-    run = rows.runs().filter(run_id=run_id).first()
-    if run is None:
-        return Reply.done("over")
-    if run.generation < generation:
-        return Reply.again("the callback is ahead of its run")
-    try:
-        content = b64decode(told.get("body") or "", validate=True)
-    except ValueError:
-        raise MessageError("The callback's body is not base64.") from None
-    data = result_of(status, content, told.get("header") or {})
-    try:
-        _deliver_once(run, key, data, len(delivery.body))
-        told = {"step": str(key), "status": status}
-        observe.log(known(run.workflow_id), run_id, observe.SUBMIT_THIRD_PARTY_RESULT, **told)
-    except PublishError:
-        return Reply.again("the run could not be woken")
-    except WorkflowError:
-        return Reply.done("over")
-    return Reply.done("received")
-
-
-def _deliver_once(run: WorkflowRun, key: Key, data: dict[str, Any], size: int) -> None:
-    step = records.find(rows.alias(), run, key)
-    if step is None or not step.is_done:
-        events.deliver(run.run_id, f"call:{key}", data, once=True, size=size)
-
-
-def _received(
-    turn: Turn, ask: Ask, key: Key, old: Entry | None, call: Call, event: WorkflowEvent
-) -> Entry:
+def _received(turn: Turn, ask: Ask, key: Key, old: Entry | None, event: WorkflowEvent) -> Entry:
+    call: Call = ask.payload
+    attempts = 1 if old is None else old.attempts + 1
     try:
         result = checked(call.raise_for_status, call.method, call.url, event.data)
     except CallFailed as error:
-        done = failed(ask, old, failures.of_step(str(key), 1, error))
+        told = failures.of_step(str(key), attempts, error)
+        done = failed(ask, old, told, attempts=attempts)
     else:
-        done = completed(ask, old, serialization.dumps(result))
+        done = completed(ask, old, serialization.dumps(result), attempts=attempts)
     return consume(turn, key, old, done, event)
 
 
-def _unanswered(turn: Turn, ask: Ask, key: Key, old: Entry | None, call: Call) -> Entry:
+def _unanswered(turn: Turn, ask: Ask, key: Key, old: Entry | None) -> Entry:
+    call: Call = ask.payload
+    attempts = 1 if old is None else old.attempts + 1
     where = urlsplit(call.url)
     error = CallFailed(
-        f"{call.method} {where.scheme}://{where.netloc}{where.path} was made {LIVES + 1} times by "
-        "QStash, and no answer ever came here; see its dead letter queue."
+        f"QStash was asked {attempts} times for {call.method} {where.scheme}://{where.netloc}"
+        f"{where.path}, and brought no answer that was taken in here. The call may have been made. "
+        "Its answers are in QStash's dead letter queue; larger ones than "
+        "DJANGO_QSTASH_MAX_PAYLOAD_SIZE are not taken."
     )
-    done = failed(ask, old, failures.of_step(str(key), LIVES + 1, error))
+    told = failures.of_step(str(key), attempts, error)
+    done = failed(ask, old, told, attempts=attempts)
     return turn.record(key, old, done, started_at=clock.now())

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from django_qstash.workflows.history import Key
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
-#: ``?callback=`` of the address that QStash tells what a call came to.
-CALLBACK = "call"
 
 
 class CallFailed(Exception):

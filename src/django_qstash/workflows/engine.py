@@ -220,7 +220,7 @@ def stand(workflow: Workflow, message: WorkflowMessage) -> Reply:
         return Reply.done("past", "the run has gone past this message")
     if run.generation < message.generation:
         return Reply.again("the message is ahead of its run")
-    if run.status == RunStatus.WAITING and run.wake_at is None:
+    if run.status == RunStatus.WAITING and not run.wakes_by_letter:
         return Reply.done("waiting", "the run waits for something else")
     return _later(run, message)
 
@@ -238,7 +238,7 @@ def republish(run: WorkflowRun) -> None:
     """Publish again what the last delivery may have died before. Raises :class:`PublishError`."""
     if run.status not in (RunStatus.PENDING, RunStatus.WAITING):
         return
-    if run.wake_at is not None or run.status == RunStatus.PENDING:
+    if run.status == RunStatus.PENDING or run.wakes_by_letter:
         delay = letters.seconds_until(run.wake_at, clock.now())
         send.post(letters.seal(letters.of_run(run), run.options, delay=delay))
     if run.waits == "branches":

@@ -149,6 +149,13 @@ class WorkflowRun(models.Model):
         return self.status in FINAL
 
     @property
+    def wakes_by_letter(self) -> bool:
+        """True if a message comes at ``wake_at``; the answer of a call is a message by itself."""
+        if self.wake_at is None:
+            return False
+        return self.deadline is not None or not self.waits.startswith("call:")
+
+    @property
     def handle(self) -> RunHandle:
         from django_qstash.workflows.handles import RunHandle
 

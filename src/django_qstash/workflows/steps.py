@@ -259,7 +259,8 @@ class Steps:
         is in ``headers`` is never stored. ``timeout`` is in seconds. No redirect is followed.
 
         ``via="qstash"``: QStash makes the call, while nothing of this site runs. If it could not
-        bring the answer, the sweep has it made again, twice at most, under the same key.
+        bring the answer, the sweep has it made again, twice at most, under the same key; not where
+        the policy allows one attempt.
         """
         from django_qstash.workflows.calls import Call, CallResult
 
