@@ -7,7 +7,9 @@ same claim and the same record, as any other task.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -83,6 +85,13 @@ class Runner(Task[..., Any]):
         _signals.task_started.send(sender=QStashBackend, task_result=result)
         given = (_base.TaskContext(task_result=result),) if self.django_task.takes_context else ()
         return _normalize(self.django_task.call(*given, *args, **kwargs))
+
+    @cached_property
+    def _signature(self) -> inspect.Signature:
+        """Without the context, which the delivery gives."""
+        found = inspect.signature(self.django_task.func)
+        taken = list(found.parameters.values())[1 if self.django_task.takes_context else 0 :]
+        return found.replace(parameters=taken)
 
     def after_return(self, status: str, retval: Any, *_: Any) -> None:
         ended = self._result(_STATUS[status], finished=True)

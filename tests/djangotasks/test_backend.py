@@ -89,6 +89,17 @@ class TestEnqueue:
         assert qstash.assert_sent("tests.djangotasks.jobs.add", 2, 3)
         assert "tests.djangotasks.jobs.add" in dict(registry.listed())
 
+    def test_it_takes_what_its_function_takes(self, jobs, qstash):
+        """For who schedules it in the admin."""
+        jobs.add.enqueue(2, 3)
+        jobs.with_context.enqueue("x")
+
+        taken = {
+            name: list(registry[f"tests.djangotasks.jobs.{name}"].signature_of_run().parameters)
+            for name in ("add", "with_context")
+        }
+        assert taken == {"add": ["x", "y"], "with_context": ["word"]}
+
     def test_async_functions(self, jobs, qstash):
         result = jobs.add_async.enqueue(2, 3)
         qstash.deliver_all()
