@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from django_qstash import clock
-from django_qstash.exceptions import PublishError
+from django_qstash.exceptions import InputValidationError, PublishError
 from django_qstash.results.models import TaskResult
 from django_qstash.transport import get_transport
 from django_qstash.transport.local import Outbox
@@ -128,6 +128,18 @@ class TestOnFailure:
 
         row = WorkflowRun.objects.get()
         assert (len(w.HEARD), row.closing, row.lease_token) == (1, Closing.NOTHING, None)
+
+    def test_it_is_heard_of_input_that_the_code_takes_no_more(self, outbox, monkeypatch):
+        w.HEARD.clear()
+        run = w.heard.trigger({"value": 7})
+
+        def changed(*_):
+            raise InputValidationError("The model has changed.")
+
+        monkeypatch.setattr(type(w.heard.input), "validated", changed)
+
+        assert deliver(outbox).status_code == 489
+        assert w.HEARD == [(run, None, "InputValidationError", {"value": 7})]
 
     def test_also_when_qstash_had_given_the_run_up(self, outbox, time):
         w.heard.trigger()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from django_qstash.exceptions import InputValidationError
 from django_qstash.workflows.context import Context, RunInfo
 from django_qstash.workflows.replay import Ended, replay
 
@@ -28,8 +29,17 @@ class Run(Protocol):
         ...
 
 
-def make_context(workflow: Workflow, run: Run, host: Host) -> Context:
-    """The ``ctx`` of a run. Raises :class:`InputValidationError`."""
+def make_context(workflow: Workflow, run: Run, host: Host, *, as_it_is: bool = False) -> Context:
+    """The ``ctx`` of a run. Raises :class:`InputValidationError`.
+
+    With ``as_it_is`` not: input that the code does not take any more is given as it was stored.
+    """
+    try:
+        data = workflow.input.validated(run.data)
+    except InputValidationError:
+        if not as_it_is:
+            raise
+        data = run.data
     return Context(
         host,
         run=RunInfo(
@@ -39,7 +49,7 @@ def make_context(workflow: Workflow, run: Run, host: Host) -> Context:
             attempt=run.attempt,
             max_attempts=workflow.policy.max_attempts,
         ),
-        data=workflow.input.validated(run.data),
+        data=data,
         deadline=run.deadline,
         idempotency_key=run.idempotency_key,
         is_async=workflow.is_async,

@@ -261,7 +261,7 @@ def _hear(workflow: Workflow | None, run: WorkflowRun) -> None:
     alias = rows.alias()
     if records.find(alias, run, ON_FAILURE) is not None:
         return
-    context = bodies.make_context(workflow, run, _NoHost(History()))
+    context = bodies.make_context(workflow, run, _NoHost(History()), as_it_is=True)
     context.error = None if run.error is None else to_exception(run.error)
     context.failed_step = run.failed_step or None
     began = clock.now()

@@ -144,6 +144,8 @@ def go_on(workflow: Workflow, hold: Hold) -> Reply:
             "run went on."
         )
         return _failed(workflow, hold, lost)
+    if run.deadline is not None and clock.now() >= run.deadline:
+        return _failed(workflow, hold, _too_late(workflow, run))
     if run.branches:
         # Whoever began the last fan-out died, or was refused, before its letters were sent.
         fans.republish(run)
@@ -152,11 +154,7 @@ def go_on(workflow: Workflow, hold: Hold) -> Reply:
         turn.context = make_context(workflow, run, turn)
         ended = play(workflow, turn.context)
     except DeadlinePassed:
-        late = RunTimeout(
-            f"The run {run.run_id!r} did not end within {workflow.run_timeout:g} seconds.",
-            run_id=run.run_id,
-        )
-        return _failed(workflow, hold, late)
+        return _failed(workflow, hold, _too_late(workflow, run))
     except (TypeError, ValueError) as error:
         # Its input does not fit the code any more.
         return _failed(workflow, hold, error)
@@ -166,6 +164,12 @@ def go_on(workflow: Workflow, hold: Hold) -> Reply:
     if rehearsal.stage is not None:
         rehearsal.stage.ended(turn)
     return conclude(workflow, turn, ended)
+
+
+def _too_late(workflow: Workflow, run: WorkflowRun) -> RunTimeout:
+    seconds = workflow.run_timeout
+    said = "in its time" if seconds is None else f"within {seconds:g} seconds"
+    return RunTimeout(f"The run {run.run_id!r} did not end {said}.", run_id=run.run_id)
 
 
 def conclude(workflow: Workflow, turn: Turn, ended: Ended) -> Reply:

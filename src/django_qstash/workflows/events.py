@@ -91,10 +91,14 @@ def publish_owed(owing: Sequence[WorkflowRun]) -> None:
     for run in owing:
         delay = letters.seconds_until(run.wake_at, clock.now())
         envelopes.append(letters.seal(letters.of_run(run), run.options, delay=delay))
+    refused = None
     for run, receipt in zip(owing, _posted(envelopes), strict=False):
         if isinstance(receipt, PublishError):
-            raise receipt
-        settled(run)
+            refused = refused or receipt
+        else:
+            settled(run)
+    if refused is not None:
+        raise refused
 
 
 def _posted(envelopes: Sequence[Any]) -> Any:

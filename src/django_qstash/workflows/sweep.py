@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.db import DatabaseError
 
 from django_qstash import clock
 from django_qstash.conf import settings
+from django_qstash.exceptions import ImproperlyConfigured, PublishError
 from django_qstash.sql.clock import DatabaseClock
 from django_qstash.sql.lease import lease_ms
 from django_qstash.tasks import send
@@ -15,6 +20,11 @@ from django_qstash.workflows import ending, events, letters, rehearsal, rows
 from django_qstash.workflows.definition import known
 from django_qstash.workflows.history import Kind, Status
 from django_qstash.workflows.models import OPEN, Closing, RunStatus, StepExecution
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django_qstash.workflows.models import WorkflowRun
 
 logger = logging.getLogger("django_qstash.workflows")
 
@@ -55,11 +65,38 @@ def sweep() -> int:
     return _overdue(LIMIT) + _owed(LIMIT) + _branches(LIMIT) + _endings(LIMIT)
 
 
+@contextmanager
+def _by_itself(run: WorkflowRun) -> Iterator[None]:
+    """What is wrong with one run, such as an address that QStash refuses, stops no other.
+
+    Raises :class:`PublishError` where QStash cannot be reached, and ``DatabaseError``.
+    """
+    try:
+        yield
+    except DatabaseError:
+        raise
+    except Exception as error:
+        if isinstance(error, PublishError) and not error.is_refusal:
+            raise
+        logger.exception("The run %s could not be swept; the others are.", run.run_id)
+
+
 def _owed(limit: int) -> int:
     before = rows.stamp() - PATIENCE * 1000
     owing = list(rows.runs().filter(owed__lt=before, status__in=OPEN).order_by("owed")[:limit])
-    if owing:
-        events.publish_owed(owing)
+    try:
+        if owing:
+            events.publish_owed(owing)
+    except PublishError as error:
+        if not error.is_refusal:
+            raise
+    except ImproperlyConfigured:
+        logger.debug("One of the letters that are owed cannot be sent.", exc_info=True)
+    else:
+        return len(owing)
+    for run in owing:
+        with _by_itself(run):
+            events.publish_owed([run])
     return len(owing)
 
 
@@ -75,8 +112,9 @@ def _overdue(limit: int) -> int:
     )
     found = [*asleep[:limit], *dead[:limit], *dropped[:limit]]
     for run in found:
-        # QStash may think that it has delivered the ordinary one.
-        send.post(letters.seal(letters.of_run(run), run.options, fresh=True))
+        with _by_itself(run):
+            # QStash may think that it has delivered the ordinary one.
+            send.post(letters.seal(letters.of_run(run), run.options, fresh=True))
     return len(found)
 
 
@@ -94,8 +132,9 @@ def _branches(limit: int) -> int:
     found = list(stuck[:limit])
     for row in found:
         run = row.workflow_run
-        letter = letters.of_branch(run, row)
-        send.post(letters.seal(letter, run.options, fresh=True, limit=row.limit))
+        with _by_itself(run):
+            letter = letters.of_branch(run, row)
+            send.post(letters.seal(letter, run.options, fresh=True, limit=row.limit))
     return len(found)
 
 
@@ -104,5 +143,6 @@ def _endings(limit: int) -> int:
     closing = rows.runs().exclude(closing=Closing.NOTHING).filter(completed_at__lt=late)
     found = list(closing[:limit])
     for run in found:
-        ending.tell(known(run.workflow_id), run)
+        with _by_itself(run):
+            ending.tell(known(run.workflow_id), run)
     return len(found)

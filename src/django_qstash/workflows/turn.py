@@ -85,6 +85,7 @@ class Turn:
 
     def join(self, keys: Sequence[Key]) -> None:
         try:
+            self._look()
             fans.join(self, keys)
         except (DatabaseError, PublishError) as error:
             raise Stop(error) from error

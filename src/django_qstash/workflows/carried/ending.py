@@ -80,7 +80,7 @@ def _call(carrier: Carrier, error: BaseException, step_id: str | None) -> Reply:
     if workflow.on_failure_hook is None:
         return Reply.done("over")
     try:
-        context = make_context(workflow, Run(run), carrier)
+        context = make_context(workflow, Run(run), carrier, as_it_is=True)
         context.error, context.failed_step = error, step_id
         with entered(context, in_step=True):
             execute.call(workflow.on_failure_hook, (context,), {})
