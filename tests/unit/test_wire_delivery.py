@@ -34,12 +34,12 @@ class TestReply:
         assert reply.status == 503
         assert reply.headers == {"Retry-After": header}
 
-    def test_again_says_so_once_since_qstash_believes_it_every_time(self):
+    def test_again_says_so_twice_since_qstash_believes_it_every_time(self):
         reply = Reply.again("busy")
 
         assert reply.patiently(0) is reply
-        assert reply.patiently(1).headers == {}
-        assert reply.patiently(1).body == reply.body
+        assert [reply.patiently(n).headers for n in (1, 2, 3)] == [{"Retry-After": "20"}, {}, {}]
+        assert reply.patiently(2).body == reply.body
 
     def test_other_answers_are_what_they_are(self):
         limited = Reply.refused(429, "too many", "slowly", **{"Retry-After": "60"})

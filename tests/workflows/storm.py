@@ -230,7 +230,9 @@ class Storm:
             return
         options = message.envelope.options
         if status != 489 and message.retried < options.get("retries", 3):
-            message.due = self.clock.time() + PAUSES[min(message.retried, len(PAUSES) - 1)]
+            asked = None if answer is None else answer.headers.get("Retry-After")
+            pause = PAUSES[min(message.retried, len(PAUSES) - 1)] if asked is None else int(asked)
+            message.due = self.clock.time() + pause
             message.retried += 1
             # Those behind it in its queue wait.
             self.messages.insert(0, message)

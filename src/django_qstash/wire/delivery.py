@@ -61,7 +61,7 @@ class Reply:
     def again(cls, detail: str, *, after: float = 5) -> Reply:
         """Not now: QStash is to deliver the same message again in ``after`` seconds.
 
-        It does so once; what fails again waits by QStash's own pauses (:meth:`patiently`).
+        What fails then waits longer (:meth:`patiently`).
         """
         return cls(
             status=503,
@@ -74,13 +74,16 @@ class Reply:
         """The answer to a delivery before which there were ``retried`` others of the same message.
 
         QStash believes a ``Retry-After`` every time: all of a message's deliveries would be over
-        after a few of them, and it given up, while a database is away for a minute. So only the
-        first failure asks for one. The next delivery comes 2.5 minutes after the second, the next
-        half an hour after the third.
+        after a few of them, and it given up, while a database is away for a minute. So the second
+        failure asks for four times as much, and those after it for nothing: QStash's own pause is
+        half an hour by then.
         """
         if self.status != 503 or not retried:
             return self
-        headers = {name: text for name, text in self.headers.items() if name != "Retry-After"}
+        headers = dict(self.headers)
+        after = headers.pop("Retry-After", None)
+        if after is not None and retried == 1:
+            headers["Retry-After"] = str(4 * int(after))
         return replace(self, headers=headers)
 
     @classmethod
