@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from django_qstash.sql.fields import json_text
 from django_qstash.sql.statements import insert_once, moment
 from django_qstash.tasks.options import check_task_id
 from django_qstash.workflows import letters, rows
+from django_qstash.workflows.history import fingerprint
 from django_qstash.workflows.models import Closing, RunStatus, WorkflowRun
 from django_qstash.workflows.names import check_name
 
@@ -138,11 +138,6 @@ def found(birth: Birth, run_id: str, mark: str) -> WorkflowRun:
             f"The {said} belongs to a run of {name} that was started with other data."
         )
     return run
-
-
-def fingerprint(text: str) -> str:
-    """By which other data under the same id is noticed."""
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _as_json(alias: str, value: Any) -> Any:

@@ -20,6 +20,7 @@ from django_qstash.tasks.failure import to_exception
 from django_qstash.workflows import births, failures, letters, rows
 from django_qstash.workflows.definition import find_workflow
 from django_qstash.workflows.entries import completed, failed, is_due, waiting
+from django_qstash.workflows.history import fingerprint
 from django_qstash.workflows.models import FINAL, OPEN, RunStatus, Watcher, WorkflowRun
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def run(turn: Turn, ask: Ask, key: Key, old: Entry | None) -> Entry:
                 f"The child run {entry.child_id!r} of {ask.target} has not ended in time.",
                 run_id=entry.child_id,
             )
-            done = failed(ask, entry, failures.of_run(error))
+            done = failed(ask, entry, failures.of_run(error, str(key)))
             return turn.record(key, old, done, started_at=clock.now())
         if child is None:
             _begin(turn, ask, key, old, entry)
@@ -116,7 +117,7 @@ def _twin(turn: Turn, ask: Ask) -> WorkflowRun | None:
     twin: WorkflowRun | None = keyed.first()
     if twin is not None:
         birth = _birth(turn, ask)
-        births.found(birth, twin.run_id, births.fingerprint(birth.text()))
+        births.found(birth, twin.run_id, fingerprint(birth.text()))
     return twin
 
 
@@ -148,7 +149,7 @@ def _ended(
 ) -> Entry:
     error = failure_of(child, entry.child_id)
     if error is not None:
-        done = failed(ask, entry, failures.of_run(error))
+        done = failed(ask, entry, failures.of_run(error, str(key)))
     else:
         assert child is not None  # noqa: S101 - or there were an error
         done = completed(ask, entry, serialization.dumps(child.result))
