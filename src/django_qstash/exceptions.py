@@ -62,13 +62,13 @@ that was written for Celery still catches.
 from __future__ import annotations
 
 import builtins
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured as DjangoImproperlyConfigured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime, timedelta
 
 __all__ = [
     "AlreadyRegistered",
@@ -219,26 +219,32 @@ class StepFailed(WorkflowError):
 
 
 class RunFailed(WorkflowError):
-    """The run ``run_id`` has failed; ``__cause__`` is the exception that ended it."""
+    """The run ``run_id`` has failed; ``__cause__`` is the exception that ended it.
 
-    def __init__(self, message: str = "", *, run_id: str = "") -> None:
+    ``step_id`` is the step of a parent that waited for it, and raises this into the parent's body.
+    """
+
+    def __init__(self, message: str = "", *, run_id: str = "", step_id: str = "") -> None:
         self.run_id = run_id
+        self.step_id = step_id
         super().__init__(message)
 
 
 class RunCanceled(WorkflowError):
     """The run ``run_id`` was canceled; the text holds the reason that was given."""
 
-    def __init__(self, message: str = "", *, run_id: str = "") -> None:
+    def __init__(self, message: str = "", *, run_id: str = "", step_id: str = "") -> None:
         self.run_id = run_id
+        self.step_id = step_id
         super().__init__(message)
 
 
 class RunTimeout(WorkflowError, builtins.TimeoutError):
     """A run did not end in time: by its ``timeout``, or for whoever waits for it."""
 
-    def __init__(self, message: str = "", *, run_id: str = "") -> None:
+    def __init__(self, message: str = "", *, run_id: str = "", step_id: str = "") -> None:
         self.run_id = run_id
+        self.step_id = step_id
         super().__init__(message)
 
 
@@ -249,16 +255,37 @@ class NonRetryableError(WorkflowError):
 class RetryAfter(WorkflowError):
     """Raised by a step or a body: try again then, whatever the policy's delay.
 
-    ``RetryAfter(30)`` counts seconds from now; ``RetryAfter("5m")`` and datetimes do as well.
+    ``RetryAfter(30)`` counts seconds from now, as do ``RetryAfter("5m")`` and a timedelta; what is
+    negative is at once. A datetime is an instant; one without a zone is in the site's TIME_ZONE.
+
+    Raises ``TypeError`` for what is none of these.
     """
 
     def __init__(self, when: float | str | timedelta | datetime, message: str = "") -> None:
-        self.when = when
+        self.when = _pause_or_instant(when)
         self.message = message
         super().__init__(when, message)
 
     def __str__(self) -> str:
         return self.message or f"to be tried again: {self.when}"
+
+
+def _pause_or_instant(when: Any) -> Any:
+    from django_qstash.wire import durations
+
+    if isinstance(when, datetime):
+        return when
+    length = when.total_seconds() if isinstance(when, timedelta) else when
+    if isinstance(length, (int, float)) and length < 0:
+        return 0
+    try:
+        durations.seconds(when)
+    except ValueError:
+        raise TypeError(
+            f"RetryAfter({when!r}) says no time: give seconds, a text such as '5m', a timedelta or "
+            "a datetime."
+        ) from None
+    return when
 
 
 class InputValidationError(WorkflowError, ValueError):

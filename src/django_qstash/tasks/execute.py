@@ -24,6 +24,7 @@ from django_qstash.exceptions import (
 )
 from django_qstash.tasks import limits
 from django_qstash.tasks import retry as retries
+from django_qstash.tasks.failure import text_of
 from django_qstash.tasks.request import Context, running
 from django_qstash.tasks.transient import is_transient
 
@@ -168,7 +169,11 @@ def revoked(reason: str) -> Outcome:
 
 def format_traceback(error: BaseException) -> str:
     """The traceback as text, without the frames of this package that only lead to the body."""
-    return "".join(traceback_module.format_exception(type(error), error, _body_tb(error)))
+    try:
+        lines = traceback_module.format_exception(type(error), error, _body_tb(error))
+    except Exception:  # noqa: BLE001 - the classes of all in its chain have their say in it
+        return f"{type(error).__qualname__}: {text_of(error)}\n"
+    return "".join(lines)
 
 
 def _body_tb(error: BaseException) -> TracebackType | None:

@@ -7,13 +7,33 @@ from contextlib import suppress
 from typing import Any
 
 from django_qstash import exceptions, serialization
-from django_qstash.exceptions import ChordError, EncodeError
+from django_qstash.exceptions import (
+    ChordError,
+    EncodeError,
+    RunCanceled,
+    RunFailed,
+    RunTimeout,
+    StepFailed,
+)
+
+#: What these know besides their arguments.
+_KNOWN: dict[type[BaseException], tuple[str, ...]] = {
+    StepFailed: ("step_id", "attempts"),
+    RunFailed: ("run_id", "step_id"),
+    RunCanceled: ("run_id", "step_id"),
+    RunTimeout: ("run_id", "step_id"),
+}
+#: Those of which half is said by what they were raised ``from``.
+_CAUSED = (ChordError, StepFailed, RunFailed, RunCanceled, RunTimeout)
+#: How many of these one exception has with it: runs nest, and may be raised from each other.
+CAUSES = 4
 
 
-def exception_as_data(error: BaseException) -> dict[str, Any]:
+def exception_as_data(error: BaseException, *, causes: int = CAUSES) -> dict[str, Any]:
     """An exception as Celery's JSON has it: class name, module, arguments.
 
-    Arguments that JSON cannot carry are kept as their ``repr``.
+    Arguments that JSON cannot carry are kept as their ``repr``. What has failed for the sake of
+    something else (a chord, a step, a run) keeps that as well, over ``causes`` exceptions at most.
     """
     arguments = []
     plain = True
@@ -22,7 +42,7 @@ def exception_as_data(error: BaseException) -> dict[str, Any]:
             serialization.dumps(argument)
             arguments.append(argument)
         except EncodeError:
-            arguments.append(repr(argument))
+            arguments.append(_repr(argument))
             plain = False
     data: dict[str, Any] = {
         "exc_type": type(error).__qualname__,
@@ -31,12 +51,15 @@ def exception_as_data(error: BaseException) -> dict[str, Any]:
     }
     if not plain:
         data["exc_repr"] = True
-    if not error.args and (text := _text(error)):
+    if not error.args and (text := text_of(error)):
         # Written in C, or with a message of its own: what it said is not in its arguments.
         data["exc_text"] = text
-    if isinstance(error, ChordError) and error.__cause__ is not None:
+    known = {name: getattr(error, name, None) for name in _known(error)}
+    if any(known.values()):
+        data["exc_known"] = {name: value for name, value in known.items() if value}
+    if isinstance(error, _CAUSED) and error.__cause__ is not None and causes:
         # Which member it was that failed, and how.
-        data["exc_cause"] = exception_as_data(error.__cause__)
+        data["exc_cause"] = exception_as_data(error.__cause__, causes=causes - 1)
     return data
 
 
@@ -61,29 +84,72 @@ def to_exception(data: Any) -> BaseException:
     stand_in = type(name.rpartition(".")[2], (Exception,), {"__module__": exceptions.__name__})
     if not known or data.get("exc_repr"):
         kind = stand_in
-    made = _made(kind, arguments)
+    said = arguments or [str(text) for text in [data.get("exc_text")] if text]
+    made = _made(kind, arguments, ", ".join(map(str, said)))
     if made is None:
-        made = stand_in(*(arguments or filter(None, [data.get("exc_text")])))
+        made = stand_in(*said)
+    if isinstance(beside := data.get("exc_known"), dict):
+        for each in _known(made):
+            if each in beside:
+                setattr(made, each, beside[each])
     if "exc_cause" in data:
         made.__cause__ = to_exception(data["exc_cause"])
     return made
 
 
-def _made(kind: type[BaseException], arguments: list[Any]) -> BaseException | None:
-    """An instance of the class; ``None`` if there is no way to make one."""
-    with suppress(Exception):
-        return kind(*arguments)
-    # Its constructor asks for other things than it leaves in its arguments: without it, the
-    # exception is still itself for whoever catches it.
-    with suppress(Exception):
-        made = kind.__new__(kind)
-        made.args = tuple(arguments)
-        return made
-    return None
-
-
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """What the exception says; nothing if its class cannot say it."""
     try:
         return str(error)
     except Exception:  # noqa: BLE001 - any code may be behind it
         return ""
+
+
+def _made(kind: type[BaseException], arguments: list[Any], text: str) -> BaseException | None:
+    """An instance of the class that can be shown; ``None`` if there is no way to make one."""
+    with suppress(Exception):
+        return _shown(kind(*arguments))
+    # Its constructor asks for other things than it leaves in its arguments: without it, the
+    # exception is still itself for whoever catches it.
+    with suppress(Exception):
+        return _shown(_half_made(kind, arguments))
+    with suppress(Exception):
+        return _shown(_half_made(_saying(kind, text), arguments))
+    return None
+
+
+def _half_made(kind: type[BaseException], arguments: list[Any]) -> BaseException:
+    made = kind.__new__(kind)
+    made.args = tuple(arguments)
+    return made
+
+
+def _saying(kind: type[BaseException], text: str) -> type[BaseException]:
+    """The class, with a text that does not ask for what only its constructor sets."""
+    words = {
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "__str__": lambda _: text,
+        "__repr__": lambda _: f"{kind.__name__}({text!r})",
+    }
+    return type(kind.__name__, (kind,), words)
+
+
+def _shown(error: BaseException) -> BaseException:
+    """The exception. Raises whatever its class raises when it is logged, or its traceback told."""
+    str(error)
+    repr(error)
+    # Some answer for every attribute, and fail: this is one that a traceback asks for.
+    hasattr(error, "__notes__")
+    return error
+
+
+def _known(error: BaseException) -> tuple[str, ...]:
+    return next((names for kind, names in _KNOWN.items() if isinstance(error, kind)), ())
+
+
+def _repr(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - any code may be behind it
+        return f"<{type(value).__qualname__}>"

@@ -89,7 +89,7 @@ class Overrides:
                 what = f"What stands in for step {str(key)!r}"
                 done = entries.completed(ask, entry, serialization.dumps(outcome(), what=what))
             except Exception as error:  # noqa: BLE001 - recorded, as a child's is
-                data = failures.of_run(_as_failed_run(error, ask))
+                data = failures.of_run(_as_failed_run(error, ask), str(key))
                 done = entries.failed(ask, entry, data)
             return turn.record(key, entry, done, started_at=clock.now())
 

@@ -7,6 +7,7 @@ import ipaddress
 import json
 import socket
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -187,7 +188,7 @@ def result_of(status: int, content: bytes, headers: Mapping[str, Any]) -> dict[s
         str(name).lower(): ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         for name, value in headers.items()
     }
-    text = content.decode("utf-8", "replace")
+    text = _text(content, named.get("content-type", ""))
     try:
         data = json.loads(text) if text else ""
         serialization.dumps(data)
@@ -196,6 +197,18 @@ def result_of(status: int, content: bytes, headers: Mapping[str, Any]) -> dict[s
     except TypeError:
         data = text
     return {"status_code": status, "data": data, "headers": named}
+
+
+def _text(content: bytes, content_type: str) -> str:
+    """The content in the charset that its type names; UTF-8 if it names none that we know."""
+    header = Message()
+    header["Content-Type"] = content_type
+    try:
+        text = content.decode(header.get_content_charset("utf-8"), "replace")
+    except (LookupError, ValueError):
+        return content.decode("utf-8", "replace")
+    # Some charsets can say half a character, which no database takes.
+    return text.encode("utf-8", "replace").decode()
 
 
 def checked(strict: bool, method: str, url: str, result: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from django_qstash.exceptions import (
     StepFailed,
     WorkflowError,
 )
-from django_qstash.tasks.failure import exception_as_data, to_exception
+from django_qstash.tasks.failure import exception_as_data, text_of, to_exception
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,8 @@ LONGEST = 2000
 
 def describe(error: BaseException) -> str:
     """``ValueError: no such order``: an exception in one line for people."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = text_of(error)
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
@@ -39,12 +40,13 @@ def of_step(step_id: str, attempts: int, cause: BaseException) -> dict[str, Any]
     }
 
 
-def of_run(error: RunFailed | RunCanceled | RunTimeout) -> dict[str, Any]:
-    """The record of a child that did not complete."""
+def of_run(error: RunFailed | RunCanceled | RunTimeout, step_id: str) -> dict[str, Any]:
+    """The record of a step that waited for a child, which did not complete."""
     data: dict[str, Any] = {
         "type": type(error).__name__,
         "message": str(error),
         "run_id": error.run_id,
+        "step_id": step_id,
     }
     if error.__cause__ is not None:
         data["cause"] = exception_as_data(error.__cause__)
@@ -59,7 +61,7 @@ def rebuild(data: Mapping[str, Any]) -> WorkflowError:
     if kind is StepFailed:
         error = StepFailed(message, step_id=data["step_id"], attempts=data["attempts"])
     elif kind in (RunFailed, RunCanceled, RunTimeout):
-        error = kind(message, run_id=data.get("run_id", ""))
+        error = kind(message, run_id=data.get("run_id", ""), step_id=data.get("step_id", ""))
     else:
         error = kind(message)
     if data.get("cause") is not None:

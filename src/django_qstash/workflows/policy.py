@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import sys
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ObjectDoesNotExist
@@ -26,6 +28,8 @@ from django_qstash.wire import durations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+logger = logging.getLogger("django_qstash.workflows")
 
 #: Trying again would end in the same way: a mistake in the code or in what it was given.
 PERMANENT: tuple[type[BaseException], ...] = (
@@ -49,6 +53,8 @@ PERMANENT: tuple[type[BaseException], ...] = (
 )
 #: HTTP 4xx that are worth another try: time-out, too early, too many requests.
 PASSING_STATUSES = frozenset({408, 425, 429})
+#: Seconds of a hundred years. A longer pause would end where there are no dates any more.
+FOREVER = 36525 * 86400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,37 +82,42 @@ class RetryPolicy:
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ValueError(f"max_attempts={count!r} must be a whole number of at least 1.")
         for name in ("initial", "maximum"):
-            object.__setattr__(self, name, durations.seconds(getattr(self, name)))
-        if not self.backoff >= 1:
-            raise ValueError(f"backoff={self.backoff!r} must be at least 1.")
-        if not 0 <= self.jitter <= 1:
-            raise ValueError(f"jitter={self.jitter!r} is a share between 0 and 1.")
-        classes: Any = self.non_retryable
-        if isinstance(classes, type):
-            classes = (classes,)
-        if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in classes):
-            raise ValueError(f"non_retryable={self.non_retryable!r} must be exception classes.")
-        object.__setattr__(self, "non_retryable", tuple(classes))
+            try:
+                seconds = durations.seconds(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}.") from None
+            object.__setattr__(self, name, seconds)
+        if not _is_number(self.backoff) or not self.backoff >= 1:
+            raise ValueError(f"backoff={self.backoff!r} must be a number of at least 1.")
+        if not _is_number(self.jitter) or not 0 <= self.jitter <= 1:
+            raise ValueError(f"jitter={self.jitter!r} must be a share, a number between 0 and 1.")
+        object.__setattr__(self, "non_retryable", _classes(self.non_retryable))
         if self.should_retry is not None and not callable(self.should_retry):
             raise ValueError("should_retry must be a function of the exception.")
 
     def delay(self, attempt: int) -> float:
         """Seconds between attempt number ``attempt`` (1 is the first) and the next one."""
-        # The exponent is bounded: a large one overflows long after the maximum is reached.
-        pause = min(self.maximum, self.initial * self.backoff ** min(attempt - 1, 64))
+        try:
+            pause = min(self.maximum, self.initial * float(self.backoff) ** (attempt - 1))
+        except OverflowError:
+            # Long after the maximum was reached, unless every pause is none.
+            pause = self.maximum if self.initial else 0.0
         return pause * (1 + random.uniform(0, self.jitter))  # noqa: S311 - spreads load
 
     def next_attempt(self, error: BaseException, attempt: int) -> float | None:
-        """Seconds until the next attempt after number ``attempt`` failed; ``None``: give up."""
+        """Seconds until the next attempt after number ``attempt`` failed; ``None``: give up.
+
+        Never raises: the error that is asked about would be lost.
+        """
         if attempt >= self.max_attempts or not self.accepts(error):
             return None
-        for each in chain_of(error):
-            if isinstance(each, RetryAfter):
-                return until(each.when)
-        return self.delay(attempt)
+        pause = next(
+            (_wish(each) for each in chain_of(error) if isinstance(each, RetryAfter)), None
+        )
+        return min(self.delay(attempt) if pause is None else pause, FOREVER)
 
     def accepts(self, error: BaseException) -> bool:
-        """True if this error is worth another attempt."""
+        """True if this error is worth another attempt. Never raises."""
         if isinstance(error, RetryAfter):
             return True
         errors = list(chain_of(error))
@@ -115,7 +126,15 @@ class RetryPolicy:
             return False
         if any(is_refusal(each) or is_not_found(each) for each in errors):
             return False
-        return self.should_retry is None or bool(self.should_retry(error))
+        if self.should_retry is None:
+            return True
+        try:
+            return bool(self.should_retry(error))
+        except Exception:
+            logger.exception(
+                "should_retry raised about %s; it is not tried again.", type(error).__name__
+            )
+            return False
 
 
 def make_policy(
@@ -162,9 +181,12 @@ def is_refusal(error: BaseException) -> bool:
 
     httpx and requests keep the answer as ``response.status_code``, urllib has ``code``.
     """
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status is None and hasattr(error, "headers"):
-        status = getattr(error, "code", None)
+    try:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status is None and hasattr(error, "headers"):
+            status = getattr(error, "code", None)
+    except Exception:  # noqa: BLE001 - some classes answer for every attribute, and fail
+        return False
     return isinstance(status, int) and 400 <= status < 500 and status not in PASSING_STATUSES
 
 
@@ -176,7 +198,36 @@ def is_not_found(error: BaseException) -> bool:
 
 
 def until(when: float | str | timedelta | datetime) -> float:
-    """Seconds until ``when``: a duration from now, or an instant. Never negative."""
+    """Seconds until ``when``: a duration from now, or an instant. Never negative.
+
+    A datetime without a zone is in the site's TIME_ZONE.
+    """
     if isinstance(when, datetime):
-        return max(0.0, durations.timestamp(when) - clock.time())
+        from django_qstash.tasks.options import instant
+
+        return max(0.0, instant(when) - clock.time())
     return durations.seconds(when)
+
+
+def _wish(error: RetryAfter) -> float | None:
+    """The pause that it asks for; ``None`` if that cannot be read."""
+    try:
+        return until(error.when)
+    except Exception:
+        logger.exception("%s says no time; the policy's delay is taken.", type(error).__name__)
+        return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _classes(given: Any) -> tuple[type[BaseException], ...]:
+    """The classes of ``non_retryable``. Raises ``ValueError``."""
+    try:
+        classes = (given,) if isinstance(given, type) else tuple(given)
+    except TypeError:
+        classes = (None,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in classes):
+        raise ValueError(f"non_retryable={given!r} must be exception classes, such as (OSError,).")
+    return classes
