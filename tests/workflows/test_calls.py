@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from django_qstash import clock
-from django_qstash.devserver.embedded import EmbeddedServer
 from django_qstash.exceptions import PublishError, RunFailed
 from django_qstash.testing.crash import Crash
 from django_qstash.transport import get_transport
@@ -335,6 +334,9 @@ class TestThroughARealServer:
 
     @pytest.fixture
     def qstash(self, virtual, live_server, settings):
+        # Here, since this package is searched for tasks on a site without aiohttp as well.
+        from django_qstash.devserver.embedded import EmbeddedServer
+
         with EmbeddedServer(clock=virtual) as server:
             settings.DJANGO_QSTASH_DOMAIN = live_server.url
             settings.QSTASH_URL, settings.QSTASH_TOKEN = server.url, server.token
