@@ -46,22 +46,35 @@ class RunInfo:
 
 
 class Canceled(threading.Event):
-    """Set once somebody has canceled the run; whoever asks looks, at most once a second."""
+    """Set once somebody has canceled the run; whoever asks looks, at most once a second.
+
+    In async code the look goes on beside it: :meth:`is_set` tells what the one before has found.
+    """
 
     def __init__(self, look: Callable[[], bool]) -> None:
         super().__init__()
         self._look = look
         self._looked = 0.0
+        #: Held, so that the loop does not lose it.
+        self._looking: asyncio.Task[None] | None = None
 
     def is_set(self) -> bool:
         now = time.monotonic()
         if not super().is_set() and now - self._looked >= 1:
             self._looked = now
-            if self._look():
-                self.set()
+            loop = _running_loop()
+            if loop is None:
+                self._look_now()
+            else:
+                self._looking = loop.create_task(self._look_later())
         return super().is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
+        if _running_loop() is not None:
+            raise WorkflowError(
+                "ctx.canceled.wait() would stop the event loop. In async code ask again and again: "
+                "while not ctx.canceled.is_set(): await asyncio.sleep(1)"
+            )
         end = None if timeout is None else time.monotonic() + timeout
         while not self.is_set():
             left = 1.0 if end is None else min(1.0, end - time.monotonic())
@@ -70,13 +83,35 @@ class Canceled(threading.Event):
             super().wait(left)
         return True
 
+    def _look_now(self) -> None:
+        if self._look():
+            self.set()
+
+    async def _look_later(self) -> None:
+        """Look in the thread whose database connections the run uses."""
+        from asgiref.sync import sync_to_async
+
+        try:
+            await sync_to_async(self._look_now)()
+        except Exception as error:  # noqa: BLE001 - nobody waits for it
+            # The database was in the way, or the code that asked has ended meanwhile.
+            logger.debug("Whether the run was canceled could not be looked at: %r", error)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
 
 class Context:
     """A workflow's hold on its run.
 
     ``data`` (also ``input``) is what the run was started with. ``canceled`` is an event that is set
-    soon after somebody canceled the run, for steps that take long and can stop early. ``deadline``
-    is when the run's ``timeout`` ends it, or ``None``. ``logger`` says nothing during a replay.
+    soon after somebody canceled the run, for steps that take long and can stop early; async code
+    asks it again and again (``is_set()``). ``deadline`` is when the run's ``timeout`` ends it, or
+    ``None``. ``logger`` says nothing during a replay.
     """
 
     step: Steps
@@ -116,6 +151,10 @@ class Context:
         self.body_task: asyncio.Task[Any] | None = None
         self._host = host
         self._started: list[tuple[Ask, Key]] = []
+        #: Branches that the body has started and not joined.
+        self._unjoined: dict[Key, None] = {}
+        #: A branch that is recorded was started before, and the body went on to what it asks next.
+        self._was_past = False
         self._versions: dict[str, int] = {}
 
     # --- recorded values ------------------------------------------------------------------------
@@ -164,20 +203,38 @@ class Context:
         return self._ask_later(ask) if self.is_async else self._resolve(ask)
 
     def start(self, ask: Ask) -> Key:
-        """Note a branch; it begins with the next step that the body asks for."""
+        """Note a branch; it begins with the next step that the body asks for, or with its end."""
         self._check_in()
         key = self.history.next_key(ask.step_id)
         self._host.reached(ask, key)
+        self._unjoined[key] = None
         entry = self.history.find(key)
         if entry is None:
             self._started.append((ask, key))
         else:
+            self._was_past = True
             self._compare(ask, key, entry)
         return key
 
     def join(self, keys: Sequence[Key]) -> Any:
         """The entries of branches, once all of them have ended."""
         return self._join_later(keys) if self.is_async else self._join(keys)
+
+    def finish(self) -> None:
+        """Join what the body has started and not joined, at its end. Raises what has failed."""
+        if self._unjoined:
+            for entry in self._join(list(self._unjoined)):
+                value_of(entry)
+
+    def begin_branch(self) -> None:
+        """The body is left for the function of a branch that it was played for: that is new."""
+        self._was_past = False
+        self.history.ahead = 0
+
+    @property
+    def is_replaying(self) -> bool:
+        """True where the body has been before."""
+        return self._was_past or self.history.is_replaying
 
     def mark(self, change_id: str, choose: Callable[[], int], shape: Callable[[int], Any]) -> Any:
         """The version that this run goes by: one for a change, however often it is asked for."""
@@ -234,12 +291,15 @@ class Context:
         self._check_in()
         self._begin_branches()
         entries = self.history.entries
-        if any(not entries[key].is_done for key in keys):
+        # In the search for a branch, the others of its fan are not read.
+        if any(key not in entries or not entries[key].is_done for key in keys):
             try:
                 self._host.join(keys)
             except Interrupt:
                 self.is_paused = True
                 raise
+        for key in keys:
+            self._unjoined.pop(key, None)
         return [entries[key] for key in keys]
 
     async def _ask_later(self, ask: Ask) -> Any:
@@ -255,6 +315,7 @@ class Context:
         return await sync_to_async(self._join)(keys)
 
     def _begin_branches(self) -> None:
+        self._was_past = False
         if self._started:
             started, self._started = self._started, []
             self._host.start(started)
@@ -336,7 +397,7 @@ class _ReplayLogger(logging.LoggerAdapter):  # type: ignore[type-arg]
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's
         context = self._context
-        quiet = context.history.is_replaying or context.is_paused or _silent.get()
+        quiet = context.is_replaying or context.is_paused or _silent.get()
         return not quiet and super().isEnabledFor(level)
 
     def process(

@@ -116,6 +116,7 @@ def make_workflow(
         attributes["time_budget"] = _positive(name, "time_budget", time_budget)
     if max_concurrency is not None:
         attributes["flow_control"] = _bounded(name, max_concurrency, options)
+        attributes["max_concurrency"] = max_concurrency
     policy = make_policy(
         retries=retries, max_attempts=max_attempts, retry=retry, otherwise=Workflow.policy
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from django_qstash.exceptions import NotRegistered, UnknownWorkflowError
+from django_qstash.exceptions import NotRegistered, OptionError, UnknownWorkflowError
 from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.store import get_store
 from django_qstash.tasks.task import Task
@@ -33,6 +33,8 @@ class Workflow(Task[..., Any]):
     run_timeout: float | None = None
     #: Seconds for which one delivery goes on; ``None``: DJANGO_QSTASH_WORKFLOW_TIME_BUDGET.
     time_budget: float | None = None
+    #: Deliveries at work at once, which ``flow_control`` says to QStash.
+    max_concurrency: int | None = None
     on_failure_hook: Callable[[Context], Any] | None = None
     failure_url: str | None = None
     version: str = ""
@@ -69,7 +71,9 @@ class Workflow(Task[..., Any]):
         Raises ``TypeError`` for input that does not fit the body, :class:`InputValidationError`,
         :class:`IdempotencyConflict` for other data under the same id or key,
         :class:`PublishError` when QStash cannot be reached: there is no run then.
+        :class:`OptionError` for a ``flow_control`` where the workflow has ``max_concurrency``.
         """
+        self._check_flow_control(flow_control)
         if persistence.is_on():
             from django_qstash.workflows.trigger import trigger
         else:
@@ -100,8 +104,10 @@ class Workflow(Task[..., Any]):
     ) -> Any:
         """Start a run as one would send a task; ``task_id`` becomes the run's id.
 
-        Takes the options of :meth:`Task.apply_async`.
+        Takes the options of :meth:`Task.apply_async`, and refuses a ``flow_control`` as
+        :meth:`trigger` does.
         """
+        self._check_flow_control(options.get("flow_control"))
         if not persistence.is_on():
             from django_qstash.workflows.carried.trigger import handle_of
 
@@ -109,6 +115,13 @@ class Workflow(Task[..., Any]):
         from django_qstash.workflows.trigger import trigger_as_task
 
         return trigger_as_task(self, args, kwargs, {**options, "task_id": task_id})
+
+    def _check_flow_control(self, own: Any) -> None:
+        if own is not None and self.max_concurrency is not None:
+            raise OptionError(
+                f"{self.name} has max_concurrency={self.max_concurrency}, which a flow_control of "
+                "one run would take away: QStash goes by one key for each message. Leave one out."
+            )
 
     def overrides_apply_async(self) -> bool:
         """False: in a canvas a workflow is sent like every task."""

@@ -37,9 +37,10 @@ def replay(entry: DeadLetterEntry) -> RunHandle:
 
 
 def resume(entry: DeadLetterEntry) -> RunHandle:
-    """Start a new run that has what the dead one had done before the step that failed.
+    """Start a new run that has what the dead one had done before the step that failed it.
 
-    Raises as :func:`replay`, and if the dead run's row is gone.
+    Failures that its body had caught are kept. Raises as :func:`replay`, and if the dead run's row
+    is gone.
     """
     dead = rows.runs().filter(run_id=entry.run_id).first()
     if dead is None:
@@ -74,7 +75,8 @@ def _copy(dead: WorkflowRun, run: WorkflowRun) -> None:
     """Give a new run the steps that were done, up to the one that failed the run."""
     alias = rows.alias()
     steps = list(records.steps(alias, dead).order_by("pk"))
-    done = [step for step in steps if _is_kept(step, steps, dead)]
+    culprit = _culprit(steps, dead)
+    done = [step for step in steps if _is_kept(step, culprit)]
     for step in done:
         step.pk = None
         step.workflow_run_id = run.pk
@@ -90,16 +92,47 @@ def _copy(dead: WorkflowRun, run: WorkflowRun) -> None:
         event.save(using=alias, force_insert=True)
 
 
-def _is_kept(step: StepExecution, steps: list[StepExecution], dead: WorkflowRun) -> bool:
-    if step.status != Status.COMPLETED or step.kind == Kind.ON_FAILURE:
-        return False
-    failed = [each for each in steps if each.status == Status.FAILED and _named(each, dead)]
-    if not failed:
-        return True
-    last = failed[-1]
-    return step.pk < last.pk or (step.fan != 0 and step.fan == last.fan)
+def _culprit(steps: list[StepExecution], dead: WorkflowRun) -> StepExecution | None:
+    """The step that failed the run; ``None`` where the body itself did."""
+    failed = [step for step in steps if step.status == Status.FAILED]
+    found = [step for step in failed if _is_named(step, dead) or _is_child(step, dead)]
+    return found[-1] if found else None
 
 
-def _named(step: StepExecution, dead: WorkflowRun) -> bool:
+def _is_named(step: StepExecution, dead: WorkflowRun) -> bool:
     name = f"{step.step_id}#{step.occurrence}" if step.occurrence else step.step_id
     return name == dead.failed_step
+
+
+def _is_child(step: StepExecution, dead: WorkflowRun) -> bool:
+    """True if the run failed with what this child had failed with: no step is named for it."""
+    if step.kind != Kind.CHILD or dead.failed_step:
+        return False
+    said = dead.error if isinstance(dead.error, dict) else {}
+    told = (said.get("exc_type"), said.get("exc_message"))
+    return told == (step.error["type"], [step.error["message"]])
+
+
+def _is_kept(step: StepExecution, culprit: StepExecution | None) -> bool:
+    """True for what the body had seen before it came to the step that failed the run.
+
+    A failure that it had caught is kept as well: what it did about it is recorded, too.
+    """
+    if step.status not in Status.DONE or step.kind == Kind.ON_FAILURE:
+        return False
+    if culprit is None:
+        return True
+    if step.fan and step.fan == culprit.fan:
+        # A fan's branches have their rows from its start. Of those that failed, the body would
+        # have raised the first, unless it caught it.
+        return step.status == Status.COMPLETED or step.pk < culprit.pk
+    if step.kind == Kind.BRANCH and step.status == Status.FAILED:
+        # One that failed later than a step after its start had nobody yet to catch it.
+        return step.pk < culprit.pk and (culprit.fan != 0 or not _ended_before(culprit, step))
+    # Between the start of a fan and its join the body goes on.
+    return step.pk < culprit.pk or (culprit.fan != 0 and _ended_before(step, culprit))
+
+
+def _ended_before(step: StepExecution, other: StepExecution) -> bool:
+    ended, then = step.executed_at, other.executed_at
+    return ended is not None and then is not None and ended < then

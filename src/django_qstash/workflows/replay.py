@@ -31,11 +31,13 @@ def replay(
 ) -> Ended:
     """Run the body from its start: recorded steps return at once, the host does the others.
 
-    Lets every :class:`Interrupt` but :class:`Suspend` pass.
+    Its end waits for the branches that it has started and not joined; one that has failed is what
+    the body fails with. Lets every :class:`Interrupt` but :class:`Suspend` pass.
     """
     try:
         with entered(context):
             value = _call(body, context, args, kwargs or {})
+            context.finish()
     except Suspend:
         return Ended(paused=True)
     except Exception as error:  # noqa: BLE001 - returned
@@ -65,5 +67,9 @@ async def _run(
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """True for an ``async def`` body."""
-    return inspect.iscoroutinefunction(inspect.unwrap(function))
+    """True for an ``async def`` body, also that of a callable object."""
+    function = inspect.unwrap(function)
+    if inspect.isroutine(function) or isinstance(function, type):
+        return inspect.iscoroutinefunction(function)
+    # A partial, which inspect looks through, or an object whose class has a ``__call__``.
+    return any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))

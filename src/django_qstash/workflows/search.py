@@ -30,6 +30,7 @@ def find(alias: str, workflow: Workflow, run: WorkflowRun, row: StepExecution) -
         ended = play(workflow, context)
     except Found as found:
         found.ask.context = context
+        context.begin_branch()
         return found.ask
     raise ended.error or NonDeterminismError(
         f"The code does not come to the parallel step {str(key)!r} any more."
