@@ -93,7 +93,7 @@ def fail(workflow: Workflow | None, hold: Hold, error: BaseException) -> bool:
     step_id = ""
     if isinstance(error, (StepFailed, RunFailed, RunCanceled, RunTimeout)):
         # Its own failure, or that of the child that it waited for.
-        step_id = error.step_id
+        step_id = getattr(error, "step_id", "")
     message = storable(failures.describe(error)) or ""
     traceback = storable(execute.format_traceback(error)) or ""
     closing = Closing.NOTHING

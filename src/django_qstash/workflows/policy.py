@@ -97,11 +97,13 @@ class RetryPolicy:
 
     def delay(self, attempt: int) -> float:
         """Seconds between attempt number ``attempt`` (1 is the first) and the next one."""
+        if not self.initial:
+            return 0.0
         try:
             pause = min(self.maximum, self.initial * float(self.backoff) ** (attempt - 1))
         except OverflowError:
-            # Long after the maximum was reached, unless every pause is none.
-            pause = self.maximum if self.initial else 0.0
+            # Long after the maximum was reached.
+            pause = self.maximum
         return pause * (1 + random.uniform(0, self.jitter))  # noqa: S311 - spreads load
 
     def next_attempt(self, error: BaseException, attempt: int) -> float | None:
