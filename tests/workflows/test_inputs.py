@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import dataclasses
+import functools
 
-from django_qstash.exceptions import IdempotencyConflict
+import pytest
+from pydantic import AliasChoices, AliasPath, BaseModel, Field, RootModel, model_validator
+
+from django_qstash.exceptions import IdempotencyConflict, InputValidationError
+from django_qstash.tasks.canvas import chain, group
+from django_qstash.tasks.registry import tasks as registry
 from django_qstash.testing import run_inline
-from django_qstash.workflows import workflow
+from django_qstash.workflows import run_workflow, start_workflow, workflow
 from django_qstash.workflows.history import fingerprint, hash_of
+from django_qstash.workflows.models import WorkflowRun
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -63,3 +70,193 @@ class TestTheOrderOfKeys:
         turned = {"more": {"a": 2, "b": 1}, "__value__": 5, "__type__": "date"}
         assert hash_of([ours], {}) == hash_of([turned], {})
         assert hash_of([ours], {}) != hash_of([{**ours, "__value__": 6}], {})
+
+
+class Order(BaseModel):
+    order_id: int = Field(alias="orderId", default=0)
+    note: str = "none"
+
+
+class ByEither(BaseModel, populate_by_name=True):
+    order_id: int = Field(alias="orderId", default=0)
+
+
+class Lenient(BaseModel, extra="ignore"):
+    order_id: int = Field(alias="orderId", default=0)
+
+
+class Open(BaseModel, extra="allow"):
+    order_id: int
+
+
+class Nested(BaseModel):
+    order_id: int = Field(validation_alias=AliasChoices("id", AliasPath("order", "id")))
+
+
+class Legacy(BaseModel):
+    order_id: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def renamed(cls, data):
+        return {"order_id": data["legacy"]} if "legacy" in data else data
+
+
+class Two(BaseModel):
+    order_id: int
+    note: str = "none"
+
+
+class Numbers(RootModel[dict[str, int]]):
+    pass
+
+
+def taking(model, body=None):
+    registry.pop("inputs.taking", None)
+    return workflow("inputs.taking", input=model)(body or (lambda ctx, order_id: order_id))
+
+
+def noting(ctx, order_id, note="body"):
+    return [order_id, note]
+
+
+class TestModelsForNamedParameters:
+    @pytest.mark.parametrize("persistence", [True, False])
+    def test_an_alias(self, persistence, settings):
+        settings.DJANGO_QSTASH_WORKFLOW_PERSISTENCE = persistence
+        ended = []
+
+        def body(ctx, order_id, note):
+            ended.append([order_id, note])
+
+        named = taking(Order, body)
+        named.trigger({"orderId": "7"})
+        start_workflow("inputs.taking", {"orderId": 8})
+        start_workflow("inputs.taking", orderId=9, note="n")
+        named.delay(orderId=10)
+        named.s(orderId=11).apply_async()
+        assert ended == [[7, "none"], [8, "none"], [9, "n"], [10, "none"], [11, "none"]]
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda named: named.trigger({"order_id": 7}),
+            lambda named: named.trigger({"orderId": 7, "order_id": 8, "nope": 1}),
+            lambda named: named.trigger({"orderid": 7}),
+            lambda named: named.delay(7),
+            lambda named: named.delay(order_id=7),
+            lambda named: named.s(7).apply_async(),
+            lambda named: start_workflow("inputs.taking", order_id=7),
+            lambda named: start_workflow("inputs.taking", {"order_id": 7}),
+            lambda named: run_workflow(named, {"order_id": 7}),
+            lambda named: named(order_id=7),
+        ],
+    )
+    def test_a_name_that_the_model_does_not_read(self, call):
+        named = taking(Order, noting)
+        with pytest.raises(TypeError, match="Order does not read; it reads orderId, note"):
+            call(named)
+
+    def test_what_models_may_say_of_names(self):
+        assert taking(ByEither).trigger({"order_id": 7}).result(5) == 7
+        assert taking(ByEither).delay(8).result(5) == 8
+        assert taking(ByEither).trigger({"orderId": 9}).result(5) == 9
+        assert taking(Lenient).trigger({"orderId": 7, "more": 1}).result(5) == 7
+        with pytest.raises(TypeError, match="order_id, which Lenient does not read"):
+            taking(Lenient).trigger({"order_id": 7})
+        assert taking(Nested).trigger({"order": {"id": 7}}).result(5) == 7
+        assert taking(Nested).trigger({"id": 8}).result(5) == 8
+        assert taking(Legacy).trigger({"legacy": 7}).result(5) == 7
+        assert taking(Legacy).trigger({"order_id": 8, "more": 1}).result(5) == 8
+        rest = taking(Open, lambda ctx, order_id, **rest: [order_id, rest])
+        assert rest.trigger({"order_id": 7, "more": 1}).result(5) == [7, {"more": 1}]
+        whole = taking(Numbers, lambda ctx, root: root)
+        assert whole.trigger({"a": "1"}).result(5) == {"a": 1}
+
+    def test_what_the_model_gives_has_to_fit_the_body(self):
+        assert taking(Two, noting).trigger({"order_id": 7}).result(5) == [7, "none"]
+        with pytest.raises(TypeError, match="unexpected keyword argument 'note'.*read ctx.data"):
+            taking(Two).trigger({"order_id": 7})
+        with pytest.raises(TypeError, match="unexpected keyword argument 'note'"):
+            taking(Two).delay(7)
+        with pytest.raises(TypeError, match="unexpected keyword argument 'more'"):
+            taking(Open).trigger({"order_id": 7, "more": 1})
+        with pytest.raises(TypeError, match="missing a required argument: 'b'"):
+            taking(Two, lambda ctx, order_id, note, b: 1).trigger({"order_id": 7})
+
+    @pytest.mark.parametrize("data", [None, {}, {"order_id": "x"}, {"order_id": None}])
+    def test_data_that_the_model_refuses(self, data):
+        with pytest.raises(InputValidationError):
+            taking(Two, noting).trigger(data)
+
+    def test_a_body_that_takes_all_of_it_leaves_names_to_its_model(self):
+        whole = taking(Order, lambda ctx: ctx.data.order_id)
+        assert whole.trigger({"orderId": 7, "more": 1}).result(5) == 7
+
+
+@dataclasses.dataclass
+class Plain:
+    a: int
+
+
+class TestCallables:
+    def test_what_it_returns_is_bound(self):
+        def renamed(data):
+            return {"a": int(data["A"])}
+
+        named = taking(renamed, lambda ctx, a, b=2: [a, b])
+        assert named.trigger({"A": "7"}).result(5) == [7, 2]
+        assert named.delay(A="8").result(5) == [8, 2]
+        assert named.s(A="9").apply_async().get(5) == [9, 2]
+        with pytest.raises(InputValidationError):
+            named.delay(7)
+
+    @pytest.mark.parametrize(
+        ("made", "said"),
+        [
+            (Plain(1), "made a Plain of it: return a dict"),
+            ([1], "made a list of it"),
+            (7, "made a int of it"),
+            ({"z": 1}, "missing a required argument: 'a': its input= gives z"),
+            ({"a": 1, "z": 1}, "unexpected keyword argument 'z'"),
+            (None, "missing a required argument: 'a': its input= gives nothing"),
+        ],
+    )
+    def test_what_it_returns_has_to_fit(self, made, said):
+        named = taking(lambda _: made, lambda ctx, a: a)
+        for call in (
+            lambda: named.trigger({"a": 1}),
+            lambda: named.delay(1),
+            lambda: named.s(1).apply_async(),
+        ):
+            with pytest.raises(TypeError, match=said):
+                call()
+
+    def test_a_body_without_parameters_takes_whatever_it_returns(self):
+        whole = taking(lambda data: Plain(**data), lambda ctx: ctx.data.a)
+        assert whole.trigger({"a": 7}).result(5) == 7
+
+    def test_an_async_one_is_refused(self):
+        async def later(data):
+            return data
+
+        class Later:
+            async def __call__(self, data):
+                return data
+
+        for refused in (later, Later(), functools.partial(later)):
+            with pytest.raises(TypeError, match=r"input of inputs.taking is async"):
+                taking(refused)
+
+
+def test_a_signature_is_refused_where_it_is_sent():
+    named = taking(Two, noting)
+    for refused in (
+        lambda: named.s("x").apply_async(),
+        lambda: chain(named.s("x"), named.si(1)).apply_async(),
+        lambda: group(named.s(1), named.s("x")).apply_async(),
+        lambda: named.apply_async(["x"]),
+    ):
+        with pytest.raises(InputValidationError):
+            refused()
+    assert not WorkflowRun.objects.exists()

@@ -495,6 +495,10 @@ class Task(Generic[P, R]):
         except TypeError as error:
             raise TypeError(f"{self.name}() {error}") from None
 
+    def check_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """:meth:`check_arguments` for a call that is made now."""
+        self.check_arguments(args, kwargs)
+
     def delivery_options(self) -> Mapping[str, Any]:
         """The QStash options that hold for all deliveries of this task, cleaned.
 

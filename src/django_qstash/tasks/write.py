@@ -42,7 +42,7 @@ def write(
     celery, delivery, own = call_options.split(options)
     args, kwargs = _arguments(name, args, kwargs, own)
     if task is not None and check:
-        task.check_arguments(args, kwargs)
+        task.check_call(args, kwargs)
     if task is not None and task.models is not None:
         args, kwargs = task.models.dumped(args, kwargs, bound=task.is_bound)
     task_id = celery.get("task_id")

@@ -14,6 +14,7 @@ from django_qstash.workflows.context import current_context
 from django_qstash.workflows.definition import Workflow
 from django_qstash.workflows.options import step_options
 from django_qstash.workflows.policy import RetryPolicy, make_policy
+from django_qstash.workflows.replay import is_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -156,6 +157,11 @@ def _attributes(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if attributes.get("input_model") is not None:
         if not callable(attributes["input_model"]):
             raise TypeError(f"input of {name} must be a callable or a pydantic model.")
+        if is_async(attributes["input_model"]):
+            raise TypeError(
+                f"input of {name} is async; it is called where a run is started as well, so give "
+                "a plain function."
+            )
         attributes["input_model"] = staticmethod(attributes["input_model"])
     if attributes.get("run_timeout") is not None:
         attributes["run_timeout"] = _positive(name, "timeout", attributes["run_timeout"])

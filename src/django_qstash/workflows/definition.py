@@ -153,7 +153,7 @@ class Workflow(Task[..., Any]):
         Raises ``TypeError`` and :class:`InputValidationError`.
         """
         data = self.input.of_call(args, kwargs)
-        self.input.validated(data)
+        self.input.check(data)
         return data
 
     def bind_letter(self, message: TaskMessage) -> Any:
@@ -169,12 +169,20 @@ class Workflow(Task[..., Any]):
     def bind_data(self, data: Any) -> Any:
         """The run's input for one value; raises as :meth:`bind_call`."""
         bound = self.input.of_data(data)
-        self.input.validated(bound)
+        self.input.check(bound)
         return bound
 
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        if not self.typing:
+            return
+        data = self.input.of_call(args, kwargs)
+        if self.input.has_model:
+            # Unlike a function of the project's, it depends on nothing but the data.
+            self.input.check(data)
+
+    def check_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         if self.typing:
-            self.input.of_call(args, kwargs)
+            self.bind_call(args, kwargs)
 
     def signature_of_run(self) -> inspect.Signature:
         return self.input.signature

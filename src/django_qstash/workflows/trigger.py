@@ -68,7 +68,7 @@ def trigger_as_task(
     options: Mapping[str, Any],
 ) -> Any:
     """Start a run by the options that a task is sent with. See :meth:`Workflow.apply_async`."""
-    message, once = write.write(workflow.name, args, kwargs, options, workflow)
+    message, once = write.write(workflow.name, args, kwargs, options, workflow, check=False)
     data = workflow.bind_call(message.args, message.kwargs)
     if write.catch(workflow, message):
         return RunHandle(message.id)
