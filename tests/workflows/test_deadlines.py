@@ -63,3 +63,32 @@ def test_it_ends_a_run_whose_step_waits_for_its_next_attempt(qstash):
 
     assert "did not end within 60 seconds" in said
     assert seconds == 60
+
+
+class TestExpires:
+    """As for a task: what has not begun by then does not begin."""
+
+    @pytest.fixture
+    def late(self):
+        return workflow("late", expires=60)(lambda ctx: ctx.step.sleep("nap", 3600))
+
+    @pytest.mark.parametrize(
+        "start",
+        [
+            lambda late: late.trigger(delay=120),
+            lambda late: late.apply_async(countdown=120),
+            lambda late: late.s().apply_async(countdown=120),
+            lambda late: late.apply_async(expires=10, countdown=30),
+        ],
+    )
+    def test_a_run_that_comes_too_late_is_canceled(self, start, late, qstash):
+        run = start(late)
+        qstash.advance(180)
+
+        assert run.status in ("canceled", "REVOKED")
+
+    def test_one_that_has_begun_goes_on(self, late, qstash):
+        run = late.trigger(delay=30)
+        qstash.advance(2 * 3600)
+
+        assert run.status == "completed"

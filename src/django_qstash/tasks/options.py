@@ -179,14 +179,14 @@ def refuse_serializer(value: Any) -> None:
         )
 
 
-def check_task_id(task_id: Any) -> str:
+def check_task_id(task_id: Any, name: str = "task_id") -> str:
     """A task id that every database compares exactly. Raises :class:`OptionError`."""
     if not isinstance(task_id, str):
-        raise OptionError(f"task_id must be a text, not {task_id!r}.")
+        raise OptionError(f"{name} must be a text, not {task_id!r}.")
     odd = any(unicodedata.category(character) in ("Cc", "Cs") for character in task_id)
     if not task_id or len(task_id) > MAX_ID or task_id != task_id.strip() or odd:
         raise OptionError(
-            f"task_id={task_id!r}: an id has 1 to {MAX_ID} characters, no control characters or "
+            f"{name}={task_id!r}: an id has 1 to {MAX_ID} characters, no control characters or "
             "lone surrogates, and no space at its ends."
         )
     return task_id
@@ -204,12 +204,11 @@ def check_queue(queue: Any) -> str | None:
 def due(celery: Mapping[str, Any]) -> str | None:
     """The instant before which the task must not run, as ISO 8601 in UTC.
 
-    ``countdown`` and QStash's ``delay`` count from now, ``eta`` and ``not_before`` are instants; a
-    datetime without a zone is in the site's TIME_ZONE, as in Celery.
+    ``countdown`` and QStash's ``delay`` count from now; ``eta``, ``not_before`` and a workflow's
+    ``run_at`` are instants; a datetime without a zone is in the site's TIME_ZONE, as in Celery.
     """
-    given = [
-        name for name in ("countdown", "delay", "eta", "not_before") if celery.get(name) is not None
-    ]
+    names = ("countdown", "delay", "eta", "not_before", "run_at")
+    given = [name for name in names if celery.get(name) is not None]
     if not given:
         return None
     if len(given) > 1:
@@ -228,15 +227,18 @@ def due(celery: Mapping[str, Any]) -> str | None:
         raise OptionError(f"{name}={value!r}: {error}.") from None
 
 
-def expiry(value: Any) -> str | None:
-    """``expires`` as ISO 8601 in UTC: a number or timedelta counts from now. Raises OptionError."""
+def expiry(value: Any, since: float | None = None) -> str | None:
+    """``expires`` as ISO 8601 in UTC: a number or timedelta counts from now. Raises OptionError.
+
+    Or ``since`` another instant, in seconds since the epoch.
+    """
     if value is None:
         return None
     try:
         if isinstance(value, timedelta):
             value = value.total_seconds()
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return iso(clock.time() + value)
+            return iso((clock.time() if since is None else since) + value)
         return iso(instant(value))
     except (ValueError, OverflowError, OSError) as error:
         raise OptionError(f"expires={value!r}: {error}.") from None

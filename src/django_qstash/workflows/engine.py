@@ -20,6 +20,7 @@ from django_qstash.exceptions import (
     WorkerLostError,
 )
 from django_qstash.messages import WorkflowMessage
+from django_qstash.tasks import options as call_options
 from django_qstash.tasks import send
 from django_qstash.tasks.options import is_fifo
 from django_qstash.tasks.renewal import kept
@@ -144,6 +145,9 @@ def go_on(workflow: Workflow, hold: Hold) -> Reply:
             "run went on."
         )
         return _failed(workflow, hold, lost)
+    if not history.entries and run.generation == 0 and _has_expired(workflow, run):
+        ending.cancel(run, "expired")
+        return Reply.done("expired")
     if run.deadline is not None and clock.now() >= run.deadline:
         return _failed(workflow, hold, _too_late(workflow, run))
     if run.branches:
@@ -164,6 +168,15 @@ def go_on(workflow: Workflow, hold: Hold) -> Reply:
     if rehearsal.stage is not None:
         rehearsal.stage.ended(turn)
     return conclude(workflow, turn, ended)
+
+
+def _has_expired(workflow: Workflow, run: WorkflowRun) -> bool:
+    """True for a run that was not to begin any more by now. Celery: ``expires``."""
+    expires: Any = (run.origin or {}).get("expires")
+    if expires is None and run.origin is None:
+        # Triggered, rather than sent as a task.
+        expires = call_options.expiry(workflow.expires, run.created_at.timestamp())
+    return expires is not None and call_options.instant(expires) < clock.time()
 
 
 def _too_late(workflow: Workflow, run: WorkflowRun) -> RunTimeout:
