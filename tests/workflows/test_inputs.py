@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
+from datetime import timedelta
 
 import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, Field, RootModel, model_validator
 
-from django_qstash.exceptions import IdempotencyConflict, InputValidationError
+from django_qstash.exceptions import (
+    IdempotencyConflict,
+    InputValidationError,
+    OptionError,
+    RunTimeout,
+)
 from django_qstash.tasks.canvas import chain, group
 from django_qstash.tasks.registry import tasks as registry
 from django_qstash.testing import run_inline
-from django_qstash.workflows import run_workflow, start_workflow, workflow
+from django_qstash.workflows import (
+    list_runs,
+    run_workflow,
+    start_workflow,
+    wait_workflow,
+    workflow,
+)
+from django_qstash.workflows.calls import Call
 from django_qstash.workflows.history import fingerprint, hash_of
 from django_qstash.workflows.models import WorkflowRun
 
@@ -260,3 +274,113 @@ def test_a_signature_is_refused_where_it_is_sent():
         with pytest.raises(InputValidationError):
             refused()
     assert not WorkflowRun.objects.exists()
+
+
+class TestNamesOfArguments:
+    def test_steps(self):
+        workflow("inputs.child")(lambda ctx: ctx.data)
+
+        @workflow("inputs.naming")
+        def naming(ctx):
+            step = ctx.step
+            one = step.run_workflow("one", workflow="inputs.child", data={"n": 1}, timeout="1h")
+            two = step.run_workflow("two", "inputs.child", data=2, idempotency_key="two")
+            three = step.start_workflow("three", "inputs.child", data=3).result()
+            four = step.start_workflow("four", workflow="inputs.child", data=4).result()
+            five = step.run_workflow("five", "inputs.child", 5)
+            heard = step.wait_for_event("heard", key="k", timeout="1s")
+            return [one, two, three, four, five, bool(heard)]
+
+        run = run_inline(naming)
+        assert run.output == [{"n": 1}, 2, 3, 4, 5, False]
+
+    def test_run_workflow(self):
+        kept = workflow("inputs.kept")(lambda ctx: ctx.data)
+        assert run_workflow(kept, data={"n": 1}, timeout="1m") == {"n": 1}
+        assert run_workflow(workflow="inputs.kept", data=2, run_id="two") == 2
+        assert run_workflow(kept, 3) == 3
+
+
+class TestDurations:
+    def test_of_result(self, outbox, virtual):
+        run = workflow("inputs.kept")(lambda ctx: ctx.data).trigger(1)
+        for given, said in (("5s", 5), (timedelta(seconds=6), 6), (7, 7), (0, 0), (-1, -1)):
+            begun = virtual.time()
+            with pytest.raises(RunTimeout, match=f"within {said}(.0)? s"):
+                run.result(given, interval="1s")
+            assert virtual.time() - begun == max(0, said)
+        with pytest.raises(RunTimeout):
+            wait_workflow(run, "5s")
+        for wrong in ([], True, object()):
+            with pytest.raises(TypeError, match="timeout=.* must be seconds, a timedelta or"):
+                run.result(wrong)
+            with pytest.raises(TypeError, match="timeout="):
+                run_workflow("inputs.kept", timeout=wrong)
+        with pytest.raises(ValueError, match="timeout: 'soon' is not a duration"):
+            run.result("soon")
+        with pytest.raises(TypeError, match="interval="):
+            run.result(5, interval=[])
+
+    @pytest.mark.parametrize(
+        ("given", "seconds"), [("5s", 5), ("1m30s", 90), (timedelta(minutes=1), 60), (0.5, 0.5)]
+    )
+    def test_of_calls(self, given, seconds):
+        assert called(timeout=given).timeout == seconds
+
+    @pytest.mark.parametrize("given", [0, -1, "0s", timedelta(0), "soon"])
+    def test_that_no_call_can_have(self, given):
+        with pytest.raises(ValueError, match="timeout"):
+            called(timeout=given)
+
+    @pytest.mark.parametrize("given", [None, True, [5]])
+    def test_that_are_none(self, given):
+        with pytest.raises(TypeError, match="timeout=.* must be seconds"):
+            called(timeout=given)
+
+
+def called(**options):
+    words = {"method": "GET", "body": None, "headers": None, "timeout": 30, "verify": None}
+    rest = {"raise_for_status": True, "via": "process"}
+    return Call.of("https://api.example.com/", **{**words, **rest, **options})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"limit": "5"}, "limit='5' must be a whole number"),
+        ({"limit": None}, "limit=None must be"),
+        ({"limit": True}, "limit=True must be"),
+        ({"since": "yesterday"}, "since='yesterday' must be a datetime"),
+        ({"since": timedelta(hours=1)}, "must be a datetime"),
+        ({"status": ["failed"]}, "must be one status, a text such as 'failed'"),
+        ({"status": {"failed"}}, "must be one status"),
+    ],
+)
+def test_lists_refuse_what_they_cannot_look_for(given, said):
+    with pytest.raises(TypeError, match=re.escape(said)):
+        list_runs(**given)
+
+
+@pytest.mark.parametrize("persistence", [True, False])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"run_id": 5}, "run_id must be a text, not 5"),
+        ({"run_id": ""}, "run_id='': an id has"),
+        ({"run_at": "later"}, "run_at='later': 'later' is not an instant"),
+        ({"delay": "soon"}, "delay='soon': 'soon' is not a duration"),
+        ({"delay": 5, "run_at": 5}, "delay and run_at both say when to run"),
+    ],
+)
+def test_trigger_speaks_of_its_own_options(given, said, persistence, settings):
+    settings.DJANGO_QSTASH_WORKFLOW_PERSISTENCE = persistence
+    kept = workflow("inputs.kept")(lambda ctx: ctx.data)
+    with pytest.raises(OptionError, match=re.escape(said)):
+        kept.trigger(**given)
+
+
+def test_run_at(outbox, virtual):
+    kept = workflow("inputs.kept")(lambda ctx: ctx.data)
+    run = kept.trigger(run_at=virtual.time() + 60)
+    assert run.run.wake_at.timestamp() == virtual.time() + 60
+    assert outbox.sent[0].options["delay"] == "60s"

@@ -58,7 +58,7 @@ def write(birth: Birth, *, owed: bool = True) -> tuple[WorkflowRun, bool]:
     """
     text = birth.text()
     workflow = birth.workflow
-    run_id = new_id() if birth.run_id is None else check_task_id(birth.run_id)
+    run_id = new_id() if birth.run_id is None else check_task_id(birth.run_id, "run_id")
     if birth.idempotency_key is not None:
         check_name(birth.idempotency_key, "An idempotency key")
     alias = rows.alias()

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from django_qstash import serialization
 from django_qstash.conf import settings
 from django_qstash.exceptions import WorkflowError
+from django_qstash.workflows.options import Duration, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +67,7 @@ class Call:
         method: str,
         body: Any,
         headers: Mapping[str, str] | None,
-        timeout: float,
+        timeout: Duration,
         verify: bool | None,
         raise_for_status: bool,
         via: str,
@@ -82,7 +83,8 @@ class Call:
             raise ValueError(f"{url!r} is not an address that begins with http:// or https://.")
         if parts.username or parts.password:
             raise ValueError("An address with a password in it would be stored; use headers=.")
-        if isinstance(timeout, bool) or not timeout > 0:
+        seconds = seconds_of("timeout", timeout)
+        if not seconds > 0:
             raise ValueError(f"timeout={timeout!r} must be more than nothing.")
         if via == "qstash" and verify is not None:
             raise ValueError("verify= is for calls of this process; QStash always verifies.")
@@ -96,7 +98,7 @@ class Call:
             method=method,
             body=text,
             headers=named,
-            timeout=float(timeout),
+            timeout=float(seconds),
             verify=verify,
             raise_for_status=raise_for_status,
             via=via,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from django_qstash.workflows.models import DeadLetterEntry, StepExecution, WorkflowRun
+    from django_qstash.workflows.options import Duration
 
 
 def start_workflow(name: Any, data: Any = None, /, **named: Any) -> RunHandle:
@@ -42,7 +43,7 @@ def start_workflow(name: Any, data: Any = None, /, **named: Any) -> RunHandle:
     return workflow.trigger(data)
 
 
-def wait_workflow(run_id: str, timeout: float | None = None) -> Any:
+def wait_workflow(run_id: str, timeout: Duration | None = None) -> Any:
     """Wait for a run's end and return its result; raises as :meth:`RunHandle.result`."""
     return RunHandle(run_id).result(timeout)
 
@@ -177,7 +178,7 @@ def list_runs(
 ) -> RunPage:
     """Runs by workflow (or its name), status, the time since which they were made, or parent.
 
-    Raises ``ValueError`` for a status, limit or cursor that cannot be.
+    Raises ``TypeError`` and ``ValueError`` for a status, time, limit or cursor that cannot be.
     """
     persistence.require("list_runs")
     from django.db.models import Q
@@ -185,6 +186,7 @@ def list_runs(
     from django_qstash.workflows import rows
     from django_qstash.workflows.models import STATUSES
 
+    _check_filters(status=status, since=since, limit=limit)
     if not 1 <= limit <= 1000:
         raise ValueError(f"limit={limit!r} must be a whole number from 1 to 1000.")
     if status is not None and status not in STATUSES:
@@ -204,6 +206,16 @@ def list_runs(
     page = list(found[: limit + 1])
     more = _cursor_of(page[limit - 1]) if len(page) > limit else None
     return RunPage(page[:limit], more)
+
+
+def _check_filters(*, status: Any, since: Any, limit: Any) -> None:
+    """Raises ``TypeError``."""
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise TypeError(f"limit={limit!r} must be a whole number from 1 to 1000.")
+    if status is not None and not isinstance(status, str):
+        raise TypeError(f"status={status!r} must be one status, a text such as 'failed'.")
+    if since is not None and not isinstance(since, datetime):
+        raise TypeError(f"since={since!r} must be a datetime.")
 
 
 def _cursor_of(run: WorkflowRun) -> str:

@@ -84,7 +84,7 @@ class Workflow(Task[..., Any]):
             self.bind_data(data),
             run_id=run_id,
             idempotency_key=idempotency_key,
-            when={"delay": delay, "eta": run_at},
+            when={"delay": delay, "run_at": run_at},
             options={"label": label, "flow_control": flow_control, "account": account},
             queue=queue,
         )

@@ -11,6 +11,7 @@ from django_qstash.workflows import persistence
 from django_qstash.workflows.control import get_run
 from django_qstash.workflows.definition import find_workflow
 from django_qstash.workflows.handles import check_may_wait
+from django_qstash.workflows.options import Duration, seconds_of
 
 if TYPE_CHECKING:
     from django_qstash.workflows.models import WorkflowRun
@@ -22,14 +23,14 @@ LOOK = 0.1
 
 
 def run_workflow(
-    workflow: Any, data: Any = None, /, *, timeout: float | None = None, **options: Any
+    workflow: Any, data: Any = None, *, timeout: Duration | None = None, **options: Any
 ) -> Any:
     """Start a run, and do its steps here until it ends; its result.
 
     For scripts and tests: sleeps are slept through, and what it waits for from others (signals,
     children, parallel steps, tasks) is waited for. Its letters go out all the same, so that it goes
-    on if this process dies. Takes the options of :meth:`Workflow.trigger`; ``timeout`` is in
-    seconds.
+    on if this process dies. Takes the options of :meth:`Workflow.trigger`; ``timeout`` is a
+    duration.
 
     Raises what :meth:`RunHandle.result` raises.
     """
@@ -38,12 +39,13 @@ def run_workflow(
     from django_qstash.workflows.children import failure_of
 
     check_may_wait()
+    seconds = None if timeout is None else seconds_of("timeout", timeout)
     found = find_workflow(workflow)
     handle = found.trigger(data, **options)
-    end = None if timeout is None else clock.time() + timeout
+    end = None if seconds is None else clock.time() + seconds
     while not (run := get_run(handle)).is_final:
         if end is not None and clock.time() >= end:
-            raise RunTimeout(f"The run {handle!r} did not end within {timeout} s.", run_id=handle)
+            raise RunTimeout(f"The run {handle!r} did not end within {seconds} s.", run_id=handle)
         pause = _pause(run)
         if pause > 0:
             clock.sleep(min(pause, LOOK if end is None else max(0.01, end - clock.time())))

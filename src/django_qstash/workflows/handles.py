@@ -8,6 +8,7 @@ from django_qstash.exceptions import RunTimeout, TimeoutError, WorkflowError  # 
 from django_qstash.tasks.joining import Wait, assert_will_not_block
 from django_qstash.workflows import persistence
 from django_qstash.workflows.context import current_run
+from django_qstash.workflows.options import Duration, seconds_of
 
 if TYPE_CHECKING:
     from django_qstash.workflows.models import StepExecution, WorkflowRun
@@ -52,10 +53,10 @@ class RunHandle(str):
     def failed(self) -> bool:
         return self.status == "failed"
 
-    def result(self, timeout: float | None = None, interval: float | None = None) -> Any:
+    def result(self, timeout: Duration | None = None, interval: Duration | None = None) -> Any:
         """Wait for its end, and return what the body returned.
 
-        ``timeout`` and ``interval`` are in seconds; by default the pauses grow.
+        ``timeout`` and ``interval`` are durations; by default the pauses grow.
 
         Raises :class:`RunFailed` with the cause, :class:`RunCanceled`, :class:`RunTimeout` when it
         has not ended in time, and ``RuntimeError`` inside a task or a run, which would hold one
@@ -65,7 +66,12 @@ class RunHandle(str):
         persistence.require_table(str(self))
         from django_qstash.workflows.children import failure_of
 
-        wait = Wait(f"The run {str(self)!r}", timeout, interval)
+        given = {"timeout": timeout, "interval": interval}
+        seconds = {
+            name: None if value is None else seconds_of(name, value)
+            for name, value in given.items()
+        }
+        wait = Wait(f"The run {str(self)!r}", **seconds)
         while True:
             run = self.run
             if run.is_final:
@@ -79,7 +85,7 @@ class RunHandle(str):
             raise failure
         return run.result
 
-    def get(self, timeout: float | None = None, propagate: bool = True, **_: Any) -> Any:
+    def get(self, timeout: Duration | None = None, propagate: bool = True, **_: Any) -> Any:
         """:meth:`result` by Celery's name; without ``propagate`` an exception is returned."""
         try:
             return self.result(timeout)

@@ -52,6 +52,19 @@ def duration_of(duration: Duration | None, units: Mapping[str, float]) -> float:
     return durations.seconds(timedelta(**units))
 
 
+def seconds_of(name: str, duration: Duration) -> float:
+    """Seconds of a time-out, a number as it is. Raises ``TypeError`` and ``ValueError``."""
+    given: Any = duration
+    if isinstance(given, (int, float)) and not isinstance(given, bool):
+        return given
+    if not isinstance(given, (str, timedelta)):
+        raise TypeError(f"{name}={given!r} must be seconds, a timedelta or a text such as '90s'.")
+    try:
+        return durations.seconds(given)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}.") from None
+
+
 def unwrapped(function: Any, options: StepOptions) -> tuple[Any, StepOptions]:
     """The plain function of one that ``@step`` has wrapped, with its options under ``options``."""
     own: StepOptions | None = getattr(function, "step_options", None)

@@ -169,7 +169,7 @@ class Steps:
         ask.shape = Received.of(name)
         return self._context.ask(ask)
 
-    def wait_for_event(self, step_id: str, key: str, /, *, timeout: Duration | None = None) -> Any:
+    def wait_for_event(self, step_id: str, /, key: str, *, timeout: Duration | None = None) -> Any:
         """Wait for ``notify(key, data)``, which all runs that wait for ``key`` receive.
 
         Only what is sent after this run began counts. A :class:`Received`, as for signals.
@@ -184,9 +184,9 @@ class Steps:
     def run_workflow(
         self,
         step_id: str,
+        /,
         workflow: Any,
         data: Any = None,
-        /,
         *,
         timeout: Duration | None = None,
         idempotency_key: str | None = None,
@@ -205,9 +205,9 @@ class Steps:
     def start_workflow(
         self,
         step_id: str,
+        /,
         workflow: Any,
         data: Any = None,
-        /,
         *,
         idempotency_key: str | None = None,
     ) -> Any:
@@ -246,7 +246,7 @@ class Steps:
         method: str = "GET",
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 30,
+        timeout: Duration = 30,
         verify: bool | None = None,
         raise_for_status: bool = True,
         via: str = "process",
@@ -256,7 +256,7 @@ class Steps:
         ``body`` is sent as JSON, text and bytes as they are; ``data`` is the answer's JSON, or else
         its text. An answer other than 2xx is tried again as the policy says, then raised, unless
         ``raise_for_status=False``. An ``Idempotency-Key`` header is the same for all attempts. What
-        is in ``headers`` is never stored. ``timeout`` is in seconds. No redirect is followed.
+        is in ``headers`` is never stored. ``timeout`` is a duration. No redirect is followed.
 
         ``via="qstash"``: QStash makes the call, while nothing of this site runs. If it could not
         bring the answer, the sweep has it made again, twice at most, under the same key; not where

@@ -33,6 +33,7 @@ def trigger(
     given = {"queue": queue, "eta": call_options.due(when), **options}
     own = {name: value for name, value in given.items() if value is not None}
     if run_id is not None:
+        call_options.check_task_id(run_id, "run_id")
         # What stands in for a run that is there already: for ten minutes QStash drops the second.
         own["deduplication_id"] = derived_run(run_id, "carried")
     args, kwargs = ((), data) if workflow.input.is_named else ((data,), {})
