@@ -122,6 +122,16 @@ class TestResume:
         assert resumed(qstash, own, world).result(1) == "mended"
         assert world.done == []
 
+    def test_what_the_body_raised_from_a_failed_step_is_that_steps_failure(self, qstash, world):
+        @workflow("body.from", retries=0)
+        def raises(ctx):
+            try:
+                return ctx.step.run("charge", world.fails, "charge")
+            except StepFailed as error:
+                raise LookupError("not charged") from error
+
+        assert resumed(qstash, raises, world).result(1) == "charge"
+
     def test_what_failed_beside_the_branch_that_failed_the_run_is_done_again(self, qstash, world):
         @workflow("body.fan")
         def fan(ctx):

@@ -95,22 +95,13 @@ def _copy(dead: WorkflowRun, run: WorkflowRun) -> None:
 def _culprit(steps: list[StepExecution], dead: WorkflowRun) -> StepExecution | None:
     """The step that failed the run; ``None`` where the body itself did."""
     failed = [step for step in steps if step.status == Status.FAILED]
-    found = [step for step in failed if _is_named(step, dead) or _is_child(step, dead)]
+    found = [step for step in failed if _is_named(step, dead)]
     return found[-1] if found else None
 
 
 def _is_named(step: StepExecution, dead: WorkflowRun) -> bool:
     name = f"{step.step_id}#{step.occurrence}" if step.occurrence else step.step_id
     return name == dead.failed_step
-
-
-def _is_child(step: StepExecution, dead: WorkflowRun) -> bool:
-    """True if the run failed with what this child had failed with: no step is named for it."""
-    if step.kind != Kind.CHILD or dead.failed_step:
-        return False
-    said = dead.error if isinstance(dead.error, dict) else {}
-    told = (said.get("exc_type"), said.get("exc_message"))
-    return told == (step.error["type"], [step.error["message"]])
 
 
 def _is_kept(step: StepExecution, culprit: StepExecution | None) -> bool:

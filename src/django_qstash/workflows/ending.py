@@ -10,7 +10,7 @@ from django.db import connections, transaction
 from django.db.models import F
 
 from django_qstash import clock, serialization
-from django_qstash.exceptions import LeaseLost, RunCanceled, RunFailed, RunTimeout, StepFailed
+from django_qstash.exceptions import LeaseLost
 from django_qstash.messages import TaskMessage, derived_run
 from django_qstash.sql.clock import DatabaseClock
 from django_qstash.sql.fields import json_text
@@ -90,10 +90,7 @@ def fail(workflow: Workflow | None, hold: Hold, error: BaseException) -> bool:
     Returns what :func:`tell` does.
     """
     run = hold.run
-    step_id = ""
-    if isinstance(error, (StepFailed, RunFailed, RunCanceled, RunTimeout)):
-        # Its own failure, or that of the child that it waited for.
-        step_id = getattr(error, "step_id", "")
+    step_id = failures.step_of(error)
     message = storable(failures.describe(error)) or ""
     traceback = storable(execute.format_traceback(error)) or ""
     closing = Closing.NOTHING

@@ -12,7 +12,7 @@ from django_qstash.exceptions import (
     StepFailed,
     WorkflowError,
 )
-from django_qstash.tasks.failure import exception_as_data, text_of, to_exception
+from django_qstash.tasks.failure import CAUSES, exception_as_data, text_of, to_exception
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +51,20 @@ def of_run(error: RunFailed | RunCanceled | RunTimeout, step_id: str) -> dict[st
     if error.__cause__ is not None:
         data["cause"] = exception_as_data(error.__cause__)
     return data
+
+
+def step_of(error: BaseException) -> str:
+    """The step that a failed run's error came from; ``""`` where that is the body itself.
+
+    That of a failed step or child, also where the body has raised its own exception ``from`` it.
+    """
+    cause: BaseException | None = error
+    for _ in range(CAUSES):
+        if isinstance(cause, (StepFailed, RunFailed, RunCanceled, RunTimeout)):
+            # A class of the project's may have left it out.
+            return str(getattr(cause, "step_id", ""))
+        cause = None if cause is None else cause.__cause__
+    return ""
 
 
 def rebuild(data: Mapping[str, Any]) -> WorkflowError:

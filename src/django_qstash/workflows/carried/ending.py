@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from django_qstash.conf import settings
-from django_qstash.exceptions import StepFailed
 from django_qstash.messages import TaskMessage
 from django_qstash.tasks import execute, send
 from django_qstash.tasks.failure import exception_as_data, to_exception
@@ -96,7 +95,7 @@ def _as_data(error: BaseException) -> dict[str, Any]:
 
 
 def _step_of(error: BaseException) -> str | None:
-    return error.step_id if isinstance(error, StepFailed) else None
+    return failures.step_of(error) or None
 
 
 def _end(
