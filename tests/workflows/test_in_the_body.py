@@ -13,6 +13,7 @@ from django_qstash.exceptions import NonRetryableError, OptionError, StepFailed,
 from django_qstash.testing import QStashSandbox, WorkflowEnv, run_inline
 from django_qstash.workflows import cancel_workflow
 from django_qstash.workflows.context import Canceled
+from django_qstash.workflows.forecast import forecast_all
 from django_qstash.workflows.models import DeadLetterEntry
 from tests.workflows.deliver import deliver
 
@@ -436,6 +437,40 @@ class TestBranchesThatNobodyJoins:
 
         assert run.status == "failed"
         assert world.done == []
+
+    def test_the_wait_at_the_end_is_no_surprise_to_a_forecast(self, outbox, world):
+        @workflow("body.foreseen")
+        def foreseen(ctx):
+            ctx.step.start("mail", world.does, "mail")
+
+        run = foreseen.trigger()
+        (before,) = forecast_all("body.foreseen")
+        deliver(outbox)
+        (after,) = forecast_all("body.foreseen")
+
+        assert (before.breaks, before.step) == (False, "mail")
+        assert (after.breaks, after.step, after.status) == (False, "mail", "waiting")
+        deliver(outbox)
+        deliver(outbox)
+        assert run.status == "completed"
+
+    def test_one_that_the_code_has_lost_is_named(self, outbox, world):
+        wanted = ["one", "two"]
+
+        @workflow("body.lost")
+        def lost(ctx):
+            for name in wanted:
+                ctx.step.start(name, world.does, name)
+
+        run = lost.trigger()
+        deliver(outbox)
+        two = len(outbox.sent) - 1
+        wanted.remove("two")
+        deliver(outbox, two)
+
+        (step,) = [step for step in run.steps() if step.step_id == "two"]
+        assert step.status == "failed"
+        assert "without having started 'two'" in step.error_message
 
     def test_in_memory_and_in_tests(self, world):
         @workflow("body.called")

@@ -59,7 +59,10 @@ class Search:
         """Others of its fan, which are not read."""
 
     def join(self, keys: Sequence[Key]) -> None:
-        raise self._astray(keys[0])
+        raise NonDeterminismError(
+            f"The code now waits for the parallel step {str(keys[0])!r} without having started "
+            f"{str(self.key)!r}, which did not wait for it when it was started."
+        )
 
     def reached(self, ask: Ask, key: Key) -> None:
         if key == self.key:
