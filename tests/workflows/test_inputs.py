@@ -20,9 +20,11 @@ from django_qstash.tasks.canvas import chain, group
 from django_qstash.tasks.registry import tasks as registry
 from django_qstash.testing import run_inline
 from django_qstash.workflows import (
+    define_workflow,
     list_runs,
     run_workflow,
     start_workflow,
+    step,
     wait_workflow,
     workflow,
 )
@@ -384,3 +386,123 @@ def test_run_at(outbox, virtual):
     run = kept.trigger(run_at=virtual.time() + 60)
     assert run.run.wake_at.timestamp() == virtual.time() + 60
     assert outbox.sent[0].options["delay"] == "60s"
+
+
+def declared(**options):
+    registry.pop("inputs.declared", None)
+    return workflow(**{"name": "inputs.declared", **options})(
+        lambda ctx, *, a=1: [ctx.run.workflow, a]
+    )
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("given", "error", "said"),
+        [
+            ({"failure_url": 7}, TypeError, "failure_url of inputs.declared must be a text"),
+            ({"failure_url": "nope"}, ValueError, "failure_url of .* is 'nope', which is not an"),
+            ({"failure_url": "ftp://x.example"}, ValueError, "http:// or https://"),
+            ({"failure_url": "https://"}, ValueError, "http:// or https://"),
+            ({"failure_url": "https://x example"}, ValueError, "http:// or https://"),
+            ({"failure_url": "https://[x"}, ValueError, "http:// or https://"),
+            ({"base_url": 7}, TypeError, "base_url of inputs.declared must be a text"),
+            ({"base_url": "shop.example"}, ValueError, "base_url of .* is 'shop.example'"),
+            ({"base_url": ""}, ValueError, "base_url of"),
+            ({"base_url": "https://shop.example/?x=1"}, ValueError, "has no place in it"),
+            ({"verbose": "yes please"}, TypeError, "verbose of .* must be True or False"),
+            ({"verbose": 1}, TypeError, "verbose of .* must be True or False"),
+            ({"strict": "x"}, TypeError, "strict of .* must be True or False"),
+            ({"version": "x" * 101}, ValueError, "version of .* has at most 100"),
+            ({"version": "a\0"}, ValueError, "printable"),
+            ({"version": True}, TypeError, "version of .* must be a text or a number"),
+            ({"version": ["1"]}, TypeError, "version of .* must be a text or a number"),
+            ({"timeout": 1e12}, ValueError, "timeout of .* must be less than ten years"),
+            ({"timeout": "3650d"}, ValueError, "less than ten years"),
+            ({"timeout": 0}, ValueError, "timeout of .* must be more than nothing"),
+            ({"timeout": "soon"}, ValueError, "timeout of inputs.declared: 'soon' is not"),
+            ({"time_budget": 0}, ValueError, "time_budget of .* must be more than nothing"),
+            ({"on_failure": "x"}, TypeError, "on_failure of .* must be a function, not 'x'"),
+            ({"on_failure": lambda: 1}, TypeError, "on_failure of .* with one argument, ctx: too"),
+            ({"on_failure": lambda a, b: 1}, TypeError, "missing a required argument: 'b'"),
+            ({"initial_payload_parser": "json"}, TypeError, "initial_payload_parser of .* functio"),
+            ({"name": 7}, TypeError, "A workflow's name is a text such as 'shop.order', not 7"),
+            ({"name": ""}, ValueError, "1 to 255 printable characters"),
+            ({"name": "x" * 256}, ValueError, "1 to 255 printable characters"),
+            ({"name": "a\nb"}, ValueError, "1 to 255 printable characters"),
+            ({"name": "a "}, ValueError, "no space at its ends"),
+            ({"name": None, "workflow_id": ""}, ValueError, "1 to 255 printable characters"),
+        ],
+    )
+    def test_that_cannot_be(self, given, error, said):
+        with pytest.raises(error, match=said):
+            declared(**given)
+
+    def test_that_can(self):
+        heard = []
+        many = declared(
+            failure_url="https://user@elsewhere.example.com:8443/failed?x=1",
+            base_url="http://localhost:8000/",
+            timeout=timedelta(days=3649),
+            verbose=False,
+            strict=True,
+            on_failure=heard.append,
+        )
+        assert (many.strict, many.verbose, many.run_timeout) == (True, False, 3649 * 86400)
+        for hook in (print, functools.partial(lambda a, b: 1, 1), type, lambda ctx, more=1: 1):
+            declared(on_failure=hook)
+        nothing = declared(verbose=None, strict=None, version=None, failure_url=None, timeout=None)
+        assert (nothing.verbose, nothing.version) == (None, "")
+        assert not nothing.strict
+
+    @pytest.mark.parametrize(
+        ("given", "kept"), [(0, "0"), (1.5, "1.5"), ("2", "2"), ("", ""), ("x" * 100, "x" * 100)]
+    )
+    def test_a_version(self, given, kept):
+        run = declared(version=given).trigger().run
+        assert run.version == kept
+
+
+class Callable:
+    """Speaks of the class."""
+
+    def __call__(self, ctx, a):
+        return a + 1
+
+
+class AsyncCallable:
+    async def __call__(self, ctx, a):
+        return await ctx.step.run("one", int, a) + 2
+
+
+def whole(ctx, a, b):
+    return a + b
+
+
+class TestHandlers:
+    def test_that_have_no_name_of_their_own(self):
+        for number, (handler, result) in enumerate(
+            [
+                (functools.partial(whole, b=3), 10),
+                (functools.partial(functools.partial(whole, b=1), b=4), 11),
+                (Callable(), 8),
+                (AsyncCallable(), 9),
+                (Callable().__call__, 8),
+            ]
+        ):
+            made = define_workflow(f"inputs.handler{number}", handler=handler)
+            assert run_inline(made, {"a": 7}).output == result
+            assert (made.__doc__ or "").strip() == ""
+
+    @pytest.mark.parametrize("handler", [functools.partial(whole, b=3), Callable()])
+    def test_they_are_to_be_given_one(self, handler):
+        with pytest.raises(TypeError, match="has no name of its own; give one"):
+            workflow(handler)
+        with pytest.raises(TypeError, match="has no name of its own; give one"):
+            step(handler)
+
+    def test_a_step_of_one(self):
+        paid = step(name="paid")(functools.partial(int, base=2))
+
+        assert run_inline(workflow("inputs.paying")(lambda ctx: paid("101"))).output == 5
+        with pytest.raises(ValueError, match="A step's id has 1 to 200"):
+            step(name="")(whole)

@@ -9,9 +9,10 @@ from django_qstash.exceptions import OptionError
 from django_qstash.tasks import triggers
 from django_qstash.tasks.registry import tasks
 from django_qstash.tasks.task import Task
-from django_qstash.wire import durations
+from django_qstash.workflows import declaring
 from django_qstash.workflows.context import current_context
 from django_qstash.workflows.definition import Workflow
+from django_qstash.workflows.names import check_id
 from django_qstash.workflows.options import step_options
 from django_qstash.workflows.policy import RetryPolicy, make_policy
 from django_qstash.workflows.replay import is_async
@@ -66,8 +67,8 @@ def workflow(name: Any = None, /, **options: Any) -> Any:
     checks the input · ``version``: a mark kept with each run · ``strict``: other arguments of a
     finished step are an error.
 
-    Raises ``TypeError`` for what is not a function, and for an option that does not exist;
-    ``ValueError`` or :class:`OptionError` for a wrong value.
+    Raises ``TypeError`` for what is not a function, and for an option that does not exist or has a
+    value of another kind; ``ValueError`` or :class:`OptionError` for a wrong value.
     """
     if name is None or isinstance(name, str):
         named = {"name": name} if name is not None else {}
@@ -110,11 +111,12 @@ def make_workflow(
     unknown = options.keys() - _OWN - _RENAMED.keys()
     if unknown:
         raise TypeError(f"@workflow knows no option {', '.join(sorted(unknown))}.")
-    module, function_name = function.__module__, function.__name__
-    name = name or workflow_id or f"{module}.{function_name}"
+    name = workflow_id if name is None else name
+    module, function_name = declaring.own_name(function, name)
+    name = declaring.checked_name(f"{module}.{function_name}" if name is None else name)
     attributes = _attributes(name, options)
     if time_budget is not None:
-        attributes["time_budget"] = _positive(name, "time_budget", time_budget)
+        attributes["time_budget"] = declaring.positive(f"time_budget of {name}", time_budget)
     if max_concurrency is not None:
         attributes["flow_control"] = _bounded(name, max_concurrency, options)
         attributes["max_concurrency"] = max_concurrency
@@ -128,7 +130,8 @@ def make_workflow(
         "name": name,
         "abstract": False,
         "__module__": module,
-        "__doc__": function.__doc__,
+        # That of a partial, or of an object's class, speaks of something else.
+        "__doc__": function.__doc__ if hasattr(function, "__name__") else None,
         "__wrapped__": function,
         "__name__": function_name,
         "__qualname__": getattr(function, "__qualname__", function_name),
@@ -145,15 +148,10 @@ def _attributes(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if {"timezone", "cron_timezone"} <= options.keys():
         raise TypeError(f"timezone and cron_timezone of {name} are one thing; give one.")
     attributes: dict[str, Any] = {
-        _RENAMED.get(option, option): value for option, value in options.items()
+        _RENAMED.get(option, option): declaring.checked(name, option, value)
+        for option, value in options.items()
     }
     triggers.check(name, attributes)
-    for hook in ("on_failure_hook", "initial_payload_parser"):
-        given = attributes.get(hook)
-        if given is not None:
-            if not callable(given):
-                raise TypeError(f"{hook.removesuffix('_hook')} of {name} must be a function.")
-            attributes[hook] = staticmethod(given)
     if attributes.get("input_model") is not None:
         if not callable(attributes["input_model"]):
             raise TypeError(f"input of {name} must be a callable or a pydantic model.")
@@ -163,20 +161,9 @@ def _attributes(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
                 "a plain function."
             )
         attributes["input_model"] = staticmethod(attributes["input_model"])
-    if attributes.get("run_timeout") is not None:
-        attributes["run_timeout"] = _positive(name, "timeout", attributes["run_timeout"])
-    attributes["version"] = str(options.get("version") or "")
+    if attributes.get("version") is None:
+        attributes["version"] = ""
     return attributes
-
-
-def _positive(name: str, option: str, value: Any) -> float:
-    try:
-        seconds = durations.seconds(value)
-    except ValueError as error:
-        raise ValueError(f"{option} of {name}: {error}") from None
-    if seconds <= 0:
-        raise ValueError(f"{option} of {name} must be more than nothing.")
-    return seconds
 
 
 def _bounded(name: str, limit: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,7 +208,10 @@ def _make_step(
     if not callable(function):
         raise TypeError(f"@step takes a function, not {function!r}.")
     options: StepOptions = step_options(retries, retry, timeout, atomic)
-    step_id = name or function.__name__
+    step_id = getattr(function, "__name__", None) if name is None else name
+    if step_id is None:
+        raise TypeError(f"{function!r} has no name of its own; give one: step(name='pay')(…).")
+    check_id(step_id)
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
