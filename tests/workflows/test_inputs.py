@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import re
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, Field, RootModel, model_validator
@@ -361,6 +362,14 @@ def called(**options):
 def test_lists_refuse_what_they_cannot_look_for(given, said):
     with pytest.raises(TypeError, match=re.escape(said)):
         list_runs(**given)
+
+
+def test_runs_since_a_time_of_the_site(outbox, settings):
+    settings.TIME_ZONE = "Asia/Tokyo"
+    run = workflow("inputs.kept")(lambda ctx: ctx.data).trigger()
+    there = run.run.created_at.astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None)
+    for since, found in ((there, 1), (there + timedelta(seconds=1), 0)):
+        assert len(list_runs(since=since)) == found
 
 
 @pytest.mark.parametrize("persistence", [True, False])

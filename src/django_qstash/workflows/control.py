@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from django_qstash.exceptions import WorkflowError
+from django_qstash.tasks.options import site_zone
 from django_qstash.tasks.registry import tasks
 from django_qstash.workflows import persistence
 from django_qstash.workflows.definition import Workflow, find_workflow
@@ -178,6 +179,8 @@ def list_runs(
 ) -> RunPage:
     """Runs by workflow (or its name), status, the time since which they were made, or parent.
 
+    A datetime without a zone is in the site's TIME_ZONE.
+
     Raises ``TypeError`` and ``ValueError`` for a status, time, limit or cursor that cannot be.
     """
     persistence.require("list_runs")
@@ -197,6 +200,8 @@ def list_runs(
     if status is not None:
         found = found.filter(status=status)
     if since is not None:
+        if since.tzinfo is None:
+            since = since.replace(tzinfo=site_zone())
         found = found.filter(created_at__gte=since)
     if parent is not None:
         found = found.filter(parent__run_id=str(parent))
@@ -228,7 +233,7 @@ def _read_cursor(cursor: str) -> tuple[datetime, int]:
         padded = cursor + "=" * (-len(cursor) % 4)
         moment, pk = json.loads(base64.urlsafe_b64decode(padded))
         return datetime.fromisoformat(moment), int(pk)
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError, OverflowError, binascii.Error):
         raise ValueError(f"cursor={cursor!r} is not one that list_runs has given.") from None
 
 
