@@ -67,6 +67,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured as DjangoImproperlyConfigured
 
+from django_qstash import durations
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -271,8 +273,6 @@ class RetryAfter(WorkflowError):
 
 
 def _pause_or_instant(when: Any) -> Any:
-    from django_qstash.wire import durations
-
     if isinstance(when, datetime):
         return when
     length = when.total_seconds() if isinstance(when, timedelta) else when

@@ -21,9 +21,8 @@ from typing import Any
 
 from django.db import connection
 
-from django_qstash import clock
+from django_qstash import clock, durations
 from django_qstash.transport.local import DEDUPLICATION_WINDOW, failure_callback, knock
-from django_qstash.wire import durations
 from django_qstash.wire.envelope import Envelope, Receipt
 
 #: Deliveries after which a story is said never to end.

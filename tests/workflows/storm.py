@@ -20,14 +20,13 @@ from typing import Any
 
 from django.db import OperationalError, connection
 
-from django_qstash import clock
+from django_qstash import clock, durations
 from django_qstash.conf import settings
 from django_qstash.exceptions import PublishError
 from django_qstash.testing.chance import Lot
 from django_qstash.testing.crash import CONTROL, Crash
 from django_qstash.transport.kept import KeptSchedules
 from django_qstash.transport.local import DEDUPLICATION_WINDOW, failure_callback, knock
-from django_qstash.wire import durations
 from django_qstash.wire.envelope import Envelope, Receipt
 
 #: QStash's pauses between deliveries of one message, in seconds.

@@ -139,7 +139,7 @@ class TestOnFailure:
         monkeypatch.setattr(type(w.heard.input), "validated", changed)
 
         assert deliver(outbox).status_code == 489
-        assert w.HEARD == [(run, None, "InputValidationError", {"value": 7})]
+        assert [(run, None, "InputValidationError", {"value": 7})] == w.HEARD
 
     def test_also_when_qstash_had_given_the_run_up(self, outbox, time):
         w.heard.trigger()

@@ -13,12 +13,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from django_qstash import durations
 from django_qstash.conf import DEVELOPMENT_URL
 from django_qstash.devserver import parent
 from django_qstash.devserver.faults import REFUSALS, Faults, Knobs
 from django_qstash.devserver.limits import DEFAULT_PARALLELISM, DEFAULT_PLAN, PLANS
 from django_qstash.devserver.probe import probe
-from django_qstash.wire import durations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,8 +10,8 @@ import random
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from django_qstash import durations
 from django_qstash.devserver.refusal import Refusal
-from django_qstash.wire import durations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,13 +7,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, unquote_plus, urlsplit
 
+from django_qstash import durations
 from django_qstash.devserver import expression
 from django_qstash.devserver.flow import Flow
 from django_qstash.devserver.headers import NOT_FORWARDED
 from django_qstash.devserver.message import DEFAULT_RETRIES, Pairs, Spec
 from django_qstash.devserver.refusal import Refusal, bad_request, over_quota
 from django_qstash.exceptions import OptionError
-from django_qstash.wire import durations
 from django_qstash.wire import options as table
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from django_qstash import durations
 from django_qstash.exceptions import OptionError
 from django_qstash.schedules.letter import ScheduleLetter
 from django_qstash.tasks import send
 from django_qstash.tasks.triggers import QUEUE
-from django_qstash.wire import durations
 from django_qstash.wire.envelope import Envelope
 
 if TYPE_CHECKING:

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from django_qstash import serialization
+from django_qstash import durations, serialization
 from django_qstash.exceptions import CronError, MessageError, PublishError
 from django_qstash.messages import LegacyMessage, decode, kind_of, legacy
 from django_qstash.schedules.letter import ScheduleLetter
 from django_qstash.transport import get_transport
 from django_qstash.transport.address import webhook_url
-from django_qstash.wire import durations
 from django_qstash.wire import options as wire
 from django_qstash.wire.cron import Cron
 

@@ -15,11 +15,10 @@ from zoneinfo import ZoneInfo
 
 from django.utils.functional import Promise
 
-from django_qstash import clock, conf
+from django_qstash import clock, conf, durations
 from django_qstash.conf import settings
 from django_qstash.exceptions import OptionError
 from django_qstash.transport import accounts
-from django_qstash.wire import durations
 from django_qstash.wire import options as wire
 
 #: Options of one call that say how it is delivered, in QStash's words.

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from django_qstash import durations
 from django_qstash.messages import new_id
 from django_qstash.testing.chaos import ChaosReport, chaos
 from django_qstash.testing.inline import RehearsedRun, check, find, run_inline, told
 from django_qstash.testing.overrides import Overrides
 from django_qstash.testing.sandbox import QStashSandbox
-from django_qstash.wire import durations
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django_qstash import messages, serialization
+from django_qstash import durations, messages, serialization
 from django_qstash.exceptions import MessageError
 from django_qstash.messages import TaskMessage
-from django_qstash.wire import durations
 
 if TYPE_CHECKING:
     from django_qstash.wire.envelope import Envelope

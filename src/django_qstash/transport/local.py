@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 from django.conf import settings as django_settings
 from django.http.request import validate_host
 
-from django_qstash import clock
+from django_qstash import clock, durations
 from django_qstash.conf import settings
 from django_qstash.exceptions import PublishError
 from django_qstash.transport import accounts
 from django_qstash.transport.kept import KeptSchedules
-from django_qstash.wire import durations, signature
+from django_qstash.wire import signature
 from django_qstash.wire.envelope import Envelope, Receipt
 
 #: Seconds for which QStash knows a deduplication id again.

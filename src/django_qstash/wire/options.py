@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from django_qstash import durations
 from django_qstash.exceptions import OptionError
-from django_qstash.wire import durations
 
 FORWARD = "Upstash-Forward-"
 CALLBACK = "Upstash-Callback-"

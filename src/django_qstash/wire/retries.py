@@ -6,7 +6,7 @@ import math
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from django_qstash.wire import durations
+from django_qstash import durations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,7 @@ from numbers import Number
 from typing import Any
 from urllib.parse import urlsplit
 
-from django_qstash.wire import durations
+from django_qstash import durations
 
 #: As long as the columns are.
 MAX_NAME = 255

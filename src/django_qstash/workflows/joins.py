@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from django_qstash import durations
 from django_qstash.exceptions import WorkflowError
-from django_qstash.wire import durations
 from django_qstash.workflows.asks import Ask
 from django_qstash.workflows.context import value_of
 from django_qstash.workflows.history import Key, Kind

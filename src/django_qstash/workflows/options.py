@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from django_qstash.wire import durations
+from django_qstash import durations
 from django_qstash.workflows.asks import StepOptions
 from django_qstash.workflows.policy import RetryPolicy, make_policy
 

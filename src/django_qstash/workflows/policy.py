@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ObjectDoesNotExist
 
-from django_qstash import clock
+from django_qstash import clock, durations
 from django_qstash.exceptions import (
     IdempotencyConflict,
     NonDeterminismError,
@@ -24,7 +24,6 @@ from django_qstash.exceptions import (
     RunTimeout,
     StepFailed,
 )
-from django_qstash.wire import durations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -7,8 +7,7 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django_qstash import clock
-from django_qstash.wire import durations
+from django_qstash import clock, durations
 from django_qstash.workflows import joins
 from django_qstash.workflows.asks import Ask, Received, StepOptions
 from django_qstash.workflows.history import Kind, hash_of

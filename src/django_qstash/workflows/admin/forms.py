@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from django_qstash import serialization
+from django_qstash import durations, serialization
 from django_qstash.exceptions import EncodeError
-from django_qstash.wire import durations
 from django_qstash.workflows.names import check_name
 
 if TYPE_CHECKING:
