@@ -29,9 +29,11 @@ demo: $(VENV)/.installed
 demo-check: $(VENV)/.installed
 	$(BIN)/python sample_project/demo.py --check
 
+# SQLITE= leaves SQLite out.
+SQLITE ?= yes
 test: $(VENV)/.installed $(if $(findstring mysql:,$(DATABASE_URLS)),$(VENV)/.mysql) \
       $(if $(CHROMIUM),$(VENV)/.browser)
-	DATABASE_URL= $(BIN)/python -m pytest -n $(JOBS) $(PYTEST)
+	$(if $(SQLITE),DATABASE_URL= $(BIN)/python -m pytest -n $(JOBS) $(PYTEST))
 	for url in $(DATABASE_URLS); do \
 	  DATABASE_URL=$$url $(BIN)/python -m pytest -n $(JOBS) $(PYTEST) || exit 1; \
 	done

@@ -110,7 +110,12 @@ def _overdue(limit: int) -> int:
     dropped = rows.runs().filter(
         status=RunStatus.RUNNING, lease_token=None, started_at__lt=clock.now() - late
     )
-    found = [*asleep[:limit], *dead[:limit], *dropped[:limit]]
+    # The oldest first: what is always refused must not keep the others from their turn for ever.
+    found = [
+        *asleep.order_by("wake_at", "pk")[:limit],
+        *dead.order_by("lease_until", "pk")[:limit],
+        *dropped.order_by("pk")[:limit],
+    ]
     for run in found:
         with _by_itself(run):
             # QStash may think that it has delivered the ordinary one.
@@ -129,7 +134,7 @@ def _branches(limit: int) -> int:
         .exclude(workflow_run__started_at__gte=clock.now() - late)
         .select_related("workflow_run")
     )
-    found = list(stuck[:limit])
+    found = list(stuck.order_by("pk")[:limit])
     for row in found:
         run = row.workflow_run
         with _by_itself(run):
@@ -141,7 +146,7 @@ def _branches(limit: int) -> int:
 def _endings(limit: int) -> int:
     late = clock.now() - timedelta(seconds=settings.DJANGO_QSTASH_LEASE + MARGIN)
     closing = rows.runs().exclude(closing=Closing.NOTHING).filter(completed_at__lt=late)
-    found = list(closing[:limit])
+    found = list(closing.order_by("pk")[:limit])
     for run in found:
         with _by_itself(run):
             ending.tell(known(run.workflow_id), run)
