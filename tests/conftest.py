@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import hypothesis
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
@@ -14,6 +15,10 @@ from django_qstash import clock
 from django_qstash.tasks.registry import tasks as registry
 from django_qstash.transport import get_transport
 from tests import soak
+
+# A crowded machine is no reason to fail: speed lives in benchmarks.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_report_header():
