@@ -69,6 +69,22 @@ def virtual():
 
 
 @pytest.fixture
+def embedded(virtual, live_server, settings):
+    """The embedded QStash, on the test's own clock, over HTTP; it delivers to the test's server."""
+    # Here, since tests are searched for tasks on a site without aiohttp as well.
+    from django_qstash.devserver.embedded import EmbeddedServer
+
+    with EmbeddedServer(clock=virtual) as server:
+        settings.DJANGO_QSTASH_DOMAIN = live_server.url
+        settings.QSTASH_URL, settings.QSTASH_TOKEN = server.url, server.token
+        settings.QSTASH_CURRENT_SIGNING_KEY = server.current_key
+        settings.QSTASH_NEXT_SIGNING_KEY = server.next_key
+        settings.DJANGO_QSTASH_TRANSPORT = "django_qstash.transport.http.HttpTransport"
+        yield server
+        get_transport().close()
+
+
+@pytest.fixture
 def tidy_registry():
     """What a test registers is forgotten with it."""
     names = set(registry)

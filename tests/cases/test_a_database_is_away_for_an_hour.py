@@ -6,8 +6,6 @@ import pytest
 from django.db import OperationalError, connections
 
 from django_qstash import chain, clock, shared_task
-from django_qstash.devserver.embedded import EmbeddedServer
-from django_qstash.transport import get_transport
 from django_qstash.workflows import workflow
 from tests.shop.models import Effect
 
@@ -30,18 +28,6 @@ def flow(ctx, name):
 
 
 @pytest.fixture
-def qstash(virtual, live_server, settings):
-    with EmbeddedServer(clock=virtual) as server:
-        settings.DJANGO_QSTASH_DOMAIN = live_server.url
-        settings.QSTASH_URL, settings.QSTASH_TOKEN = server.url, server.token
-        settings.QSTASH_CURRENT_SIGNING_KEY = server.current_key
-        settings.QSTASH_NEXT_SIGNING_KEY = server.next_key
-        settings.DJANGO_QSTASH_TRANSPORT = "django_qstash.transport.http.HttpTransport"
-        yield server
-        get_transport().close()
-
-
-@pytest.fixture
 def outage(monkeypatch):
     """``outage(seconds)``: no statement is answered for so long, in any thread."""
     ends = []
@@ -59,14 +45,14 @@ def outage(monkeypatch):
 
 
 @pytest.mark.parametrize("minutes", [1, 4, 30, 60])
-def test_tasks_and_runs_go_on_when_it_is_back(minutes, qstash, outage):
+def test_tasks_and_runs_go_on_when_it_is_back(minutes, embedded, outage):
     run = flow.trigger({"name": "run"})
     result = chain(note.s([], "first"), note.s("second")).delay()
     outage(minutes * MINUTE)
 
     # The deliveries come; none of them can be taken.
-    qstash.advance(minutes * MINUTE - 1)
-    qstash.advance(40 * MINUTE)
+    embedded.advance(minutes * MINUTE - 1)
+    embedded.advance(40 * MINUTE)
 
     assert result.get(timeout=1) == ["first", "second"]
     assert run.result(1) == "run"

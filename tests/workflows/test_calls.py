@@ -14,7 +14,6 @@ import pytest
 from django_qstash import clock
 from django_qstash.exceptions import PublishError, RunFailed
 from django_qstash.testing.crash import Crash
-from django_qstash.transport import get_transport
 from django_qstash.workflows import callbacks, sweep
 from django_qstash.workflows.calls import Call, _check_connection, _is_link_local
 from django_qstash.workflows.models import StepExecution, WorkflowRun
@@ -332,23 +331,9 @@ class TestAnswersThatAreLost:
 class TestThroughARealServer:
     """The embedded QStash makes the call, over HTTP, and tells a site that takes nothing in."""
 
-    @pytest.fixture
-    def qstash(self, virtual, live_server, settings):
-        # Here, since this package is searched for tasks on a site without aiohttp as well.
-        from django_qstash.devserver.embedded import EmbeddedServer
-
-        with EmbeddedServer(clock=virtual) as server:
-            settings.DJANGO_QSTASH_DOMAIN = live_server.url
-            settings.QSTASH_URL, settings.QSTASH_TOKEN = server.url, server.token
-            settings.QSTASH_CURRENT_SIGNING_KEY = server.current_key
-            settings.QSTASH_NEXT_SIGNING_KEY = server.next_key
-            settings.DJANGO_QSTASH_TRANSPORT = "django_qstash.transport.http.HttpTransport"
-            yield server
-            get_transport().close()
-
     @pytest.mark.parametrize(("refused", "calls"), [(0, 1), (3, 1), (4, 1), (7, 1), (8, 2)])
     def test_each_delivery_of_the_answer_is_enough(
-        self, refused, calls, qstash, service, monkeypatch
+        self, refused, calls, embedded, service, monkeypatch
     ):
         take, answers, began = callbacks._deliver_once, [], clock.time()
 
@@ -361,11 +346,11 @@ class TestThroughARealServer:
         monkeypatch.setattr(callbacks, "_deliver_once", takes)
         options = {"via": "qstash", "method": "POST", "body": {"a": 1}}
         run = w.calls.trigger({"url": f"{service}/200", "options": options})
-        qstash.advance(2 * 3600)
+        embedded.advance(2 * 3600)
         if calls > 1:
             assert run.status == "waiting"
             sweep.sweep()
-            qstash.advance(60)
+            embedded.advance(60)
 
         assert run.result(1) == [200, {"heard": '{"a": 1}'}, 200]
         # Soon the first time, and then by QStash's growing pauses; and all of it once more.
@@ -375,12 +360,12 @@ class TestThroughARealServer:
         keys = [headers["Idempotency-Key"] for _, _, headers, _ in Service.seen]
         assert keys == [keys[0]] * calls
 
-    def test_an_answer_may_be_as_large_as_a_letter(self, qstash, service, settings):
+    def test_an_answer_may_be_as_large_as_a_letter(self, embedded, service, settings):
         """In base64 it is larger, and twice so where it comes as one that was given up."""
         settings.DJANGO_QSTASH_MAX_PAYLOAD_SIZE = 20_000
         options = {"via": "qstash", "method": "POST", "body": "x" * 19_000}
         run = w.calls.trigger({"url": f"{service}/200", "options": options})
-        qstash.advance(60)
+        embedded.advance(60)
 
         assert run.result(1)[1] == {"heard": "x" * 19_000}
 
