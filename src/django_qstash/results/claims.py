@@ -107,19 +107,27 @@ class Claims:
     def _insert(self, message: TaskMessage, token: str, message_id: str) -> bool:
         """A1: the row of a task id that was never seen. False if there is one."""
         until = clock_sql(connections[self.alias], lease_ms())
-        values = self.fresh(message, token, message_id, clock.now())
+        values = self.fresh(message, token, message_id)
         return insert_once(self.alias, TaskResult, values, ("lease_until", *until))
 
     def fresh(
-        self, message: TaskMessage, token: str | None, message_id: str, began: datetime
+        self,
+        message: TaskMessage,
+        token: str | None,
+        message_id: str,
+        began: datetime | None = None,
     ) -> dict[str, Any]:
-        """The columns, but for the lease's end, of the row of a task id that was never seen."""
+        """The columns, but for the lease's end, of the row of a task id that was never seen.
+
+        It ``began`` now if that is not said.
+        """
+        now = moment(self.alias, clock.now())
         return {
             "task_id": message.id,
             "retries": message.retries,
             "attempts": 1,
-            "date_created": moment(self.alias, clock.now()),
-            "date_started": moment(self.alias, began),
+            "date_created": now,
+            "date_started": now if began is None else moment(self.alias, began),
             **_opened(message, token, message_id),
             "args": None if message.ignore_result else dumps(shown(message)[0]),
             "kwargs": None if message.ignore_result else dumps(shown(message)[1]),

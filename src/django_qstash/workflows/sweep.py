@@ -94,7 +94,9 @@ def _owed(limit: int) -> int:
         logger.debug("One of the letters that are owed cannot be sent.", exc_info=True)
     else:
         return len(owing)
-    for run in owing:
+    # Not those that were sent beside the one that was refused.
+    left = rows.runs().filter(pk__in=[run.pk for run in owing], owed__isnull=False)
+    for run in left.order_by("owed"):
         with _by_itself(run):
             events.publish_owed([run])
     return len(owing)
